@@ -1,0 +1,1 @@
+"""How updates become one model: exact sums, federated averaging. Arithmetic only."""

@@ -1,0 +1,1 @@
+"""The `fedn` command: one module per noun."""

@@ -1,0 +1,451 @@
+"""Every failure a user can meet has a class here, a stable code and a reason.
+
+::
+
+    FednError
+    ├── BadInput                   what was sent is wrong; sending it again will not help
+    │   ├── ConfigInvalid              a settings file or fedn.yaml has an unknown key or a wrong value
+    │   ├── ModelInvalid               not a safetensors file that we accept
+    │   │   └── ModelTooLarge              larger than the limits allow
+    │   ├── PackageInvalid             not a compute package that we accept
+    │   └── UpdateRefused              an update that must not be folded
+    │       ├── SchemaMismatch             other names, shapes or dtypes than the global model
+    │       ├── NonFinite                  NaN, Inf, or a value too large to be summed
+    │       ├── BadNumExamples             num_examples missing, not an integer, or out of range
+    │       ├── WrongBase                  trained from another model than the round's
+    │       ├── UnknownRound               no such round here
+    │       ├── RoundClosed                the round has ended: the update is late
+    │       ├── NotAParticipant            the round did not ask this client
+    │       └── DuplicateUpdate            this client's update was accepted before
+    ├── NotFound                   no such session, model, package or client
+    ├── Conflict                   cannot be done in the present state
+    │   ├── SessionRunning             one session at a time
+    │   ├── SeedMissing                no seed model yet
+    │   ├── PackageMissing             no compute package yet
+    │   ├── SeedExists                 the trail has begun; its seed cannot be replaced
+    │   ├── NameTaken                  another client or combiner goes by that name
+    │   ├── AlreadyExists              the store holds a document with that key
+    │   ├── VersionConflict            the document changed since it was read
+    │   └── StaleTerm                  a newer leader has spoken; this one must stop
+    ├── Unavailable                not now; trying again later may help
+    │   ├── ReducerUnreachable         the reducer does not answer
+    │   ├── CombinerUnreachable        a combiner does not answer
+    │   ├── NoCombiner                 no combiner has room or is up
+    │   └── PortTaken                  the address is in use or may not be bound
+    ├── TransferFailed             a blob did not arrive
+    │   ├── TransferStalled            no progress for the allowed time
+    │   └── DigestMismatch             the bytes are not those that were announced
+    ├── RoundFailed                a round ended without a model
+    │   └── QuorumNotMet               fewer updates than clients_required
+    ├── TaskFailed                 a client could not do what it was asked
+    │   ├── EntryPointMissing          the package names no such entry point, or its command is not there
+    │   ├── EntryPointFailed           the script ended with an exit code other than 0
+    │   ├── EntryPointKilled           the script was killed by a signal, twice
+    │   ├── TaskTimeout                the script ran past its time limit
+    │   ├── OutputMissing              the script ended well but wrote no output
+    │   ├── OutputInvalid              what the script wrote is not what was asked
+    │   └── ClientLost                 the client went away and did not come back in time
+    ├── TrailBroken                the model trail does not verify
+    ├── BlobCorrupt                a stored blob does not match its digest
+    ├── FolderUnusable             a folder cannot be made or written
+    └── Interrupted                stopped by the user
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+
+class FednError(Exception):
+    """Something went wrong that FEDn has no better name for."""
+
+    code: ClassVar[str] = "internal"
+    http: ClassVar[int] = 500
+    grpc: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+    remedy: ClassVar[str] = "Report it, with the log of the process that said it."
+
+    def __init__(self, reason: str = "", **detail: Any) -> None:
+        self.reason = reason or (type(self).__doc__ or "").strip()
+        self.detail = detail
+        super().__init__(self.reason)
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as every interface reports it: ``{code, reason, detail}``."""
+        return {"code": self.code, "reason": self.reason, "detail": self.detail}
+
+
+def tree(root: type[FednError] = FednError) -> Iterator[type[FednError]]:
+    """Every error class, parents first, in the order of their definition."""
+    yield root
+    for child in root.__subclasses__():
+        yield from tree(child)
+
+
+def from_code(code: str, reason: str, **detail: Any) -> FednError:
+    """The error that another process named; an unknown code keeps its name in the reason."""
+    for cls in tree():
+        if cls.code == code:
+            return cls(reason, **detail)
+    return FednError(f"{code}: {reason}", **detail)
+
+
+# ── what was sent is wrong ────────────────────────────────────────────────────────────────────────
+
+
+class BadInput(FednError):
+    """What was sent is wrong; sending it again will not help."""
+
+    code = "bad_input"
+    http = 400
+    grpc = "INVALID_ARGUMENT"
+    exit_code = 2
+    remedy = "Correct the input as the reason says."
+
+
+class ConfigInvalid(BadInput):
+    """A settings file, fedn.yaml or an environment variable has an unknown key or a wrong value."""
+
+    code = "config_invalid"
+    remedy = "The reason names the file, the line and the nearest known key."
+
+
+class ModelInvalid(BadInput):
+    """The bytes are not a safetensors file that FEDn accepts."""
+
+    code = "model_invalid"
+    remedy = "Write models with fedn.model.helpers or the safetensors library."
+
+
+class ModelTooLarge(ModelInvalid):
+    """The model is larger than the limits allow."""
+
+    code = "model_too_large"
+    http = 413
+    grpc = "RESOURCE_EXHAUSTED"
+    remedy = "Raise max_model_bytes at every role, or send a smaller model."
+
+
+class PackageInvalid(BadInput):
+    """The archive is not a compute package that FEDn accepts."""
+
+    code = "package_invalid"
+    remedy = "Build the package with `fedn package create`."
+
+
+class UpdateRefused(BadInput):
+    """The update must not be folded into the model."""
+
+    code = "update_refused"
+    remedy = "Look at the client's log: the update it sent does not fit the round."
+
+
+class SchemaMismatch(UpdateRefused):
+    """The update has other tensor names, shapes or dtypes than the round's global model."""
+
+    code = "schema_mismatch"
+    remedy = "The training script must save the same tensors that it loaded."
+
+
+class NonFinite(UpdateRefused):
+    """The update holds NaN, Inf, or a value too large to be summed."""
+
+    code = "non_finite"
+    remedy = "The training diverged: lower the learning rate, or clip."
+
+
+class BadNumExamples(UpdateRefused):
+    """num_examples is missing, is not an integer, or is out of range."""
+
+    code = "bad_num_examples"
+    remedy = "Write the number of training examples (not batches) to <model-out>-metadata."
+
+
+class WrongBase(UpdateRefused):
+    """The update was trained from another model than the round's."""
+
+    code = "wrong_base"
+    remedy = "None needed: the client takes the next task from the right model."
+
+
+class UnknownRound(UpdateRefused):
+    """The combiner knows no such round."""
+
+    code = "unknown_round"
+    remedy = "None needed: the client drops the update and takes the next task."
+
+
+class RoundClosed(UpdateRefused):
+    """The round has ended; the update came late."""
+
+    code = "round_closed"
+    remedy = "Raise round_timeout if clients are often late."
+
+
+class NotAParticipant(UpdateRefused):
+    """The round did not ask this client."""
+
+    code = "not_a_participant"
+    remedy = "None needed: the client takes the next task."
+
+
+class DuplicateUpdate(UpdateRefused):
+    """Another update of this client was accepted in this round."""
+
+    code = "duplicate_update"
+    remedy = "Look for two processes that run under one client identity."
+
+
+# ── the present state does not allow it ──────────────────────────────────────────────────────────
+
+
+class NotFound(FednError):
+    """There is no such session, model, package, client or document."""
+
+    code = "not_found"
+    http = 404
+    grpc = "NOT_FOUND"
+    exit_code = 3
+    remedy = "Check the id; the list commands show what there is."
+
+
+class Conflict(FednError):
+    """It cannot be done in the present state."""
+
+    code = "conflict"
+    http = 409
+    grpc = "FAILED_PRECONDITION"
+    exit_code = 4
+    remedy = "The reason says what stands in the way."
+
+
+class SessionRunning(Conflict):
+    """A session is running, and there is one at a time."""
+
+    code = "session_running"
+    remedy = "Wait for the running session, or stop it with `fedn session stop`."
+
+
+class SeedMissing(Conflict):
+    """There is no seed model yet."""
+
+    code = "seed_missing"
+    remedy = "Upload one at /seed."
+
+
+class PackageMissing(Conflict):
+    """There is no compute package yet."""
+
+    code = "package_missing"
+    remedy = "Upload one at /context; `fedn package create` builds it."
+
+
+class SeedExists(Conflict):
+    """The model trail has begun; its seed cannot be replaced."""
+
+    code = "seed_exists"
+    remedy = "Start a session: it goes on from the newest model of the trail."
+
+
+class NameTaken(Conflict):
+    """Another client or combiner goes by that name."""
+
+    code = "name_taken"
+    remedy = "Choose another --name, or stop the other one."
+
+
+class AlreadyExists(Conflict):
+    """The store holds a document with that key."""
+
+    code = "already_exists"
+
+
+class VersionConflict(Conflict):
+    """The document changed since it was read."""
+
+    code = "version_conflict"
+    grpc = "ABORTED"
+
+
+class StaleTerm(Conflict):
+    """A newer leader has spoken; this one must stop."""
+
+    code = "stale_term"
+    remedy = "None needed: the newer leader drives the session."
+
+
+# ── not now ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class Unavailable(FednError):
+    """It cannot be done now; trying again later may help."""
+
+    code = "unavailable"
+    http = 503
+    grpc = "UNAVAILABLE"
+    exit_code = 5
+    remedy = "Try again; if it lasts, look at the process that does not answer."
+
+
+class ReducerUnreachable(Unavailable):
+    """The reducer does not answer at its address."""
+
+    code = "reducer_unreachable"
+    remedy = "Check that `fedn run reducer` is up and that --reducer names its address."
+
+
+class CombinerUnreachable(Unavailable):
+    """A combiner does not answer at its address."""
+
+    code = "combiner_unreachable"
+    remedy = "Check that the combiner is up and that its --advertise address can be reached."
+
+
+class NoCombiner(Unavailable):
+    """No combiner is up."""
+
+    code = "no_combiner"
+    remedy = "Start one with `fedn run combiner`."
+
+
+class PortTaken(Unavailable):
+    """The address is in use or may not be bound."""
+
+    code = "port_taken"
+    remedy = "Choose another --port, or stop the process that holds it."
+
+
+# ── transfers, rounds, tasks ─────────────────────────────────────────────────────────────────────
+
+
+class TransferFailed(FednError):
+    """A blob did not arrive."""
+
+    code = "transfer_failed"
+    grpc = "ABORTED"
+    exit_code = 5
+    remedy = "None needed: transfers are resumed. If it lasts, look at the network."
+
+
+class TransferStalled(TransferFailed):
+    """A transfer made no progress for the allowed time."""
+
+    code = "transfer_stalled"
+    grpc = "DEADLINE_EXCEEDED"
+
+
+class DigestMismatch(TransferFailed):
+    """The bytes are not those that were announced."""
+
+    code = "digest_mismatch"
+    http = 400
+    grpc = "DATA_LOSS"
+    remedy = "None needed: the transfer starts again. If it lasts, look at disk and memory."
+
+
+class RoundFailed(FednError):
+    """A round ended without a model."""
+
+    code = "round_failed"
+    exit_code = 6
+    remedy = "The round's record says what each client reported."
+
+
+class QuorumNotMet(RoundFailed):
+    """Fewer updates came than clients_required."""
+
+    code = "quorum_not_met"
+    remedy = "See why clients failed; or lower clients_required, or raise round_timeout."
+
+
+class TaskFailed(FednError):
+    """A client could not do what it was asked."""
+
+    code = "task_failed"
+    exit_code = 7
+    remedy = "The end of the script's stderr is in the round's record."
+
+
+class EntryPointMissing(TaskFailed):
+    """The compute package names no such entry point, or its command is not there."""
+
+    code = "entry_point_missing"
+    remedy = "Correct entry_points in fedn.yaml, and upload the package again."
+
+
+class EntryPointFailed(TaskFailed):
+    """The script ended with an exit code other than 0."""
+
+    code = "entry_point_failed"
+
+
+class EntryPointKilled(TaskFailed):
+    """The script was killed by a signal, and once more when it was run again."""
+
+    code = "entry_point_killed"
+    remedy = "Often memory: look for the kernel's out-of-memory killer on the client."
+
+
+class TaskTimeout(TaskFailed):
+    """The script ran past its time limit and was stopped."""
+
+    code = "task_timeout"
+    remedy = "Raise round_timeout, or give the client less to do."
+
+
+class OutputMissing(TaskFailed):
+    """The script ended well but wrote no output."""
+
+    code = "output_missing"
+    remedy = "train writes <model-out> and <model-out>-metadata; validate writes <metrics-out.json>."
+
+
+class OutputInvalid(TaskFailed):
+    """What the script wrote is not what was asked."""
+
+    code = "output_invalid"
+    remedy = "Save with fedn.model.helpers; metrics are a JSON object of numbers."
+
+
+class ClientLost(TaskFailed):
+    """The client went away during its task and did not come back in time."""
+
+    code = "client_lost"
+    remedy = "None needed: it gets work again when it is back."
+
+
+# ── what is kept ─────────────────────────────────────────────────────────────────────────────────
+
+
+class TrailBroken(FednError):
+    """The model trail does not verify."""
+
+    code = "trail_broken"
+    exit_code = 8
+    remedy = "The reason names the first record or blob that does not hold; restore it from a backup."
+
+
+class BlobCorrupt(FednError):
+    """A stored blob does not match its digest."""
+
+    code = "blob_corrupt"
+    exit_code = 8
+    grpc = "DATA_LOSS"
+    remedy = "Restore the blob from a backup, and check the disk."
+
+
+class FolderUnusable(FednError):
+    """A folder cannot be made or written."""
+
+    code = "folder_unusable"
+    exit_code = 2
+    remedy = "Choose another --dir, or correct its permissions."
+
+
+class Interrupted(FednError):
+    """Stopped by the user."""
+
+    code = "interrupted"
+    exit_code = 130
+    remedy = "None needed."

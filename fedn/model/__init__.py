@@ -1,0 +1,1 @@
+"""A model is named tensors: schema, safetensors files with limits, digests, helpers for frameworks."""

@@ -1,0 +1,1 @@
+"""The reducer: REST and dashboard, discovery, sessions and rounds, the model trail."""

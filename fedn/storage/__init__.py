@@ -1,0 +1,1 @@
+"""Two small ports, state and blobs, and their implementations."""
