@@ -180,9 +180,17 @@ class ReportReply(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     combiner: str
     clients: _containers.RepeatedCompositeFieldContainer[AttachedClient]
-    rounds: _containers.RepeatedScalarFieldContainer[str]
+    rounds: _containers.RepeatedCompositeFieldContainer[RunningRound]
     draining: bool
-    def __init__(self, combiner: _Optional[str] = ..., clients: _Optional[_Iterable[_Union[AttachedClient, _Mapping]]] = ..., rounds: _Optional[_Iterable[str]] = ..., draining: bool = ...) -> None: ...
+    def __init__(self, combiner: _Optional[str] = ..., clients: _Optional[_Iterable[_Union[AttachedClient, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RunningRound, _Mapping]]] = ..., draining: bool = ...) -> None: ...
+
+class RunningRound(_message.Message):
+    __slots__ = ("round_id", "progress")
+    ROUND_ID_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    round_id: str
+    progress: RoundProgress
+    def __init__(self, round_id: _Optional[str] = ..., progress: _Optional[_Union[RoundProgress, _Mapping]] = ...) -> None: ...
 
 class AttachedClient(_message.Message):
     __slots__ = ("client_id", "name", "part", "task", "cpus", "memory_bytes", "version")

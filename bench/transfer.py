@@ -1,0 +1,178 @@
+"""Blob transfer on loopback: one stream, and ten clients at once, beside a plain copy of the same bytes.
+
+The server and every client are processes of their own. An upload counts until it is hashed, synced and
+in place; a download likewise. The floor reads, hashes, writes and syncs the same file in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
+from pathlib import Path
+from typing import NamedTuple
+
+from fedn.wire.admission import Admission
+from fedn.wire.blobs import BlobService
+from fedn.wire.channel import dial, listen, new_server
+from fedn.wire.settings import DEFAULTS
+from fedn.wire.transfer import download, upload
+from fedn.wire.v1.blobs_pb2_grpc import add_BlobsServicer_to_server
+
+CLIENTS = 10
+BLOB_BYTES = 100_000_000
+AT_ONCE = 3
+REPEATS = 5
+
+
+class Job(NamedTuple):
+    """What a client process is told to do; ``verb`` is up, down or stop."""
+
+    verb: str
+    path: Path = Path()
+    digest: str = ""
+
+
+class FolderShelf:
+    """The least that serves: a folder, with the syncs of the real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, digest: str) -> Path | None:
+        path = self._folder / digest
+        return path if path.exists() else None
+
+    def part(self, digest: str) -> Path:
+        return self._folder / f"{digest}.part"
+
+    def keep(self, digest: str) -> Path:
+        _sync(self.part(digest))
+        path = self.part(digest).rename(self._folder / digest)
+        _sync(self._folder)
+        return path
+
+
+def main() -> None:
+    """Print medians in MB/s (10^6 bytes)."""
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        (folder / "shelf").mkdir()
+        blobs = [_make_blob(folder / f"blob{i}", seed=i) for i in range(CLIENTS)]
+        port = _start(context, stack, _serve, folder / "shelf").recv()
+        clients = [_start(context, stack, _client, port) for _ in range(CLIENTS)]
+
+        def up(count: int) -> float:
+            for stored in (folder / "shelf").iterdir():
+                stored.unlink()
+            return _run(clients[:count], [Job("up", *blob) for blob in blobs[:count]])
+
+        def down(count: int) -> float:
+            targets = [folder / f"got{i}" for i in range(count)]
+            seconds = _run(
+                clients[:count],
+                [Job("down", to, digest) for to, (_, digest) in zip(targets, blobs, strict=False)],
+            )
+            for target in targets:
+                target.unlink()
+            return seconds
+
+        print(f"transfer: {BLOB_BYTES / 1e6:.0f} MB blobs, medians of {REPEATS}, MB/s")
+        _line("copy + sha256 + fsync, no network", 1, lambda: _floor(blobs[0], folder / "copy"))
+        _line("one client up", 1, lambda: up(1))
+        _line("one client down", 1, lambda: down(1))
+        _line(f"{CLIENTS} clients up, {AT_ONCE} at once", CLIENTS, lambda: up(CLIENTS))
+        _line(f"{CLIENTS} clients down, {AT_ONCE} at once", CLIENTS, lambda: down(CLIENTS))
+        for client in clients:
+            client.send(Job("stop"))
+
+
+def _line(what: str, count: int, measure: Callable[[], float]) -> None:
+    rates = [count * BLOB_BYTES / 1e6 / measure() for _ in range(REPEATS)]
+    print(f"  {what:<36} {statistics.median(rates):7.0f}   ({min(rates):.0f} to {max(rates):.0f})", flush=True)
+
+
+def _make_blob(path: Path, *, seed: int) -> tuple[Path, str]:
+    data = hashlib.shake_128(bytes([seed])).digest(1_000_000) * (BLOB_BYTES // 1_000_000)
+    path.write_bytes(data)
+    _sync(path)
+    return path, hashlib.sha256(data).hexdigest()
+
+
+def _floor(blob: tuple[Path, str], target: Path) -> float:
+    began = time.perf_counter()
+    known = hashlib.sha256()
+    with blob[0].open("rb", buffering=0) as source, target.open("wb", buffering=0) as copy:
+        while data := source.read(DEFAULTS.chunk_bytes):
+            known.update(data)
+            copy.write(data)
+        os.fsync(copy.fileno())
+    assert known.hexdigest() == blob[1]
+    seconds = time.perf_counter() - began
+    target.unlink()
+    return seconds
+
+
+def _run(clients: list[Connection], jobs: list[Job]) -> float:
+    began = time.perf_counter()
+    for client, job in zip(clients, jobs, strict=True):
+        client.send(job)
+    for client in clients:
+        client.recv()
+    return time.perf_counter() - began
+
+
+def _start(context: SpawnContext, stack: ExitStack, role: Callable[..., None], argument: Path | int) -> Connection:
+    ours, theirs = context.Pipe()
+    process = context.Process(target=role, args=(theirs, argument), daemon=True)
+    process.start()
+    stack.callback(process.join)
+    stack.callback(process.terminate)
+    return ours
+
+
+def _serve(parent: Connection, folder: Path) -> None:
+    async def serve() -> None:
+        service = BlobService(
+            FolderShelf(folder), admission=Admission(AT_ONCE), check=lambda start: None, settings=DEFAULTS
+        )
+        server = new_server()
+        add_BlobsServicer_to_server(service, server)
+        parent.send(await listen(server, "127.0.0.1", 0))
+        await server.wait_for_termination()
+
+    asyncio.run(serve())
+
+
+def _client(parent: Connection, port: int) -> None:
+    async def work() -> None:
+        async with dial(f"127.0.0.1:{port}") as channel:
+            while (job := await asyncio.to_thread(parent.recv)).verb != "stop":
+                if job.verb == "up":
+                    await upload(channel, job.path, digest=job.digest)
+                else:
+                    await download(channel, digest=job.digest, size=BLOB_BYTES, destination=job.path)
+                parent.send("done")
+
+    asyncio.run(work())
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+if __name__ == "__main__":
+    main()

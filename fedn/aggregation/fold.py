@@ -1,0 +1,109 @@
+"""Folding updates: the exact Σ w·x of many, and what an update must be to be folded.
+
+Federated averaging (McMahan et al. 2017, algorithm 1) is Σ w·x / Σ w with w = num_examples. Sums here have
+no rounding at all, so their order, their grouping and the number of threads cannot show in the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each
+from fedn.aggregation.exact import Accumulator, expand
+from fedn.aggregation.plan import Plan
+from fedn.aggregation.ranges import Ranges, scan
+from fedn.aggregation.sum_writer import SumWriter, writing_sum
+from fedn.aggregation.terms import WEIGHT_BITS, terms_of
+from fedn.errors import BadNumExamples, QuorumNotMet, SchemaMismatch
+from fedn.model.safetensors import ModelFile
+from fedn.model.schema import Schema
+
+MOST_CONTRIBUTIONS = 2**20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contribution:
+    """An update that was checked, its num_examples, and the ranges that `check_update` found."""
+
+    model: ModelFile
+    weight: int
+    ranges: Ranges
+
+
+def check_update(model: ModelFile, schema: Schema) -> Ranges:
+    """Check an update against the schema of the round's global model, all values of it.
+
+    Raises SchemaMismatch, or NonFinite for NaN, Inf and |x| ≥ 2^900.
+    """
+    difference = schema.difference(model.schema)
+    if difference is not None:
+        raise SchemaMismatch(difference)
+    return scan(model)
+
+
+def check_num_examples(n: object) -> int:
+    """``n`` if it is an integer from 1 to 2^29 − 1; else BadNumExamples."""
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise BadNumExamples(f"num_examples must be an integer, not {type(n).__name__}")
+    if not 0 < n < 2**WEIGHT_BITS:
+        raise BadNumExamples(f"num_examples must be from 1 to {2**WEIGHT_BITS - 1}")
+    return n
+
+
+def fold(contributions: Sequence[Contribution], out: Path, *, threads: int | None = None, block: int = BLOCK) -> int:
+    """Write the exact Σ w·x as a combiner model to ``out``; returns Σ w.
+
+    Equal contributions in any order give equal bytes, whatever ``threads`` (one per core if None) and
+    ``block`` (elements at a time). Memory does not grow with their number or size. Raises QuorumNotMet for
+    no contribution, SchemaMismatch, BadNumExamples; then nothing is left at ``out``.
+    """
+    weight = _checked_weight(contributions)
+    layout = Layout(contributions[0].model.schema)
+    plan = Plan(layout, ((each.ranges, each.weight) for each in contributions))
+    sources = [(Source(each.model, layout), each.weight) for each in contributions]
+    blocks = list(layout.blocks(by_dtype=lambda dtype: plan.block_size(dtype, block)))
+    with writing_sum(out, layout) as writer:
+        for_each(blocks, lambda: _Folder(sources, plan, writer, block).fold, threads=threads)
+    return weight
+
+
+def _checked_weight(contributions: Sequence[Contribution]) -> int:
+    if not contributions:
+        raise QuorumNotMet("there is no update to fold")
+    if len(contributions) > MOST_CONTRIBUTIONS:
+        raise ValueError(f"{len(contributions)} contributions, more than {MOST_CONTRIBUTIONS}")
+    schema = contributions[0].model.schema
+    for contribution in contributions:
+        difference = schema.difference(contribution.model.schema)
+        if difference is not None:
+            raise SchemaMismatch(difference)
+    return sum(check_num_examples(contribution.weight) for contribution in contributions)
+
+
+class _Folder:
+    """One thread's part of a fold, with memory of its own."""
+
+    def __init__(self, sources: Sequence[tuple[Source, int]], plan: Plan, writer: SumWriter, size: int) -> None:
+        self._sources = sources
+        self._plan = plan
+        self._writer = writer
+        self._data = np.empty(8 * size, np.uint8)
+        self._terms = np.empty(size)
+        self._scratch = np.empty(size)
+        self._sums = Accumulator(size)
+
+    def fold(self, block: Block) -> None:
+        """Sum the block over all contributions and write it."""
+        size = len(block)
+        top = self._plan.top(block.first, block.last)
+        self._sums.begin(size, self._plan.levels(block.dtype, block.first, block.last))
+        terms, scratch = self._terms[:size], self._scratch[:size]
+        for source, weight in self._sources:
+            values = source.read(block, self._data)
+            for term in terms_of(values, weight, dtype=block.dtype, top=top, out=terms, scratch=scratch):
+                self._sums.add(term)
+        self._writer.put(block, *expand(self._sums.limbs()))

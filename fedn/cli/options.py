@@ -1,0 +1,66 @@
+"""Options that several commands share, and those that are generated from a role's settings."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import click
+
+from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, variable
+
+S = TypeVar("S", ReducerSettings, CombinerSettings, ClientSettings)
+Command = Callable[..., Any]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+reducer_address = click.option(
+    "--reducer",
+    metavar="URL",
+    default="http://127.0.0.1:8090",
+    envvar="FEDN_CLIENT_REDUCER",
+    show_default=True,
+    help="Address of the reducer.",
+)
+
+
+def of_settings(cls: type[S]) -> Callable[[Command], Command]:
+    """One option per field of the role's settings, and --settings for a file of them."""
+
+    def decorate(command: Command) -> Command:
+        hints = get_type_hints(cls)
+        for f in reversed(fields(cls)):
+            kind = next((t for t in get_args(hints[f.name]) if t is not type(None)), hints[f.name])
+            shown = "" if f.default is MISSING or f.default is None else f"  [default: {f.default}]"
+            command = click.option(
+                f"--{f.name.replace('_', '-')}",
+                f.name,
+                type={int: int, float: float}.get(kind, str),
+                help=f"{f.metadata['help']}{shown}  [env: {variable(cls, f.name)}]",
+            )(command)
+        of_file = click.Path(dir_okay=False, path_type=Path)
+        return click.option("--settings", "file", type=of_file, help="A YAML file of these settings.")(command)
+
+    return decorate
+
+
+def settings_of(cls: type[S], given: dict[str, Any]) -> S:
+    """The role's settings: defaults, file, environment, options."""
+    file = given.pop("file")
+    return load(cls, file=file, environ=os.environ, overrides=given)
+
+
+def log_to_stderr(level: str, role: str) -> None:
+    """One line per event on stderr."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format=f"%(asctime)s %(levelname)-7s {role}: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -1,0 +1,71 @@
+"""`fedn run`: one role as a process, until it is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from fedn.cli.options import log_to_stderr, of_settings, settings_of
+from fedn.config import ClientSettings, CombinerSettings, ReducerSettings
+
+
+@click.group()
+def run() -> None:
+    """Run one role of the network as a process.
+
+    \b
+    Example, in three terminals:
+      fedn run reducer
+      fedn run combiner
+      fedn run client
+    """
+
+
+@run.command()
+@of_settings(ReducerSettings)
+def reducer(**given: Any) -> None:
+    """Run the reducer: REST, dashboard, discovery, sessions, the model trail.
+
+    \b
+    Example:
+      fedn run reducer --port 8090 --dir /var/lib/fedn/reducer
+    """
+    from fedn.reducer.server import serve
+
+    settings = settings_of(ReducerSettings, given)
+    log_to_stderr(settings.log_level, "reducer")
+    serve(settings, listening=lambda address: click.echo(f"reducer at {address}"))
+
+
+@run.command()
+@of_settings(CombinerSettings)
+def combiner(**given: Any) -> None:
+    """Run a combiner: a server for its own clients, which aggregates their updates.
+
+    \b
+    Example:
+      fedn run combiner --name north --reducer http://127.0.0.1:8090
+    """
+    from fedn.combiner.server import serve
+
+    settings = settings_of(CombinerSettings, given)
+    log_to_stderr(settings.log_level, "combiner")
+    asyncio.run(serve(settings))
+
+
+@run.command()
+@of_settings(ClientSettings)
+def client(**given: Any) -> None:
+    """Run a client: trains and validates on private data; it opens no port.
+
+    \b
+    Example:
+      fedn run client --name hospital-1 --reducer http://127.0.0.1:8090 --dir ./client-1
+    """
+    from fedn.client.agent import serve
+
+    settings = settings_of(ClientSettings, given)
+    log_to_stderr(settings.log_level, settings.name or "client")
+    asyncio.run(serve(settings))

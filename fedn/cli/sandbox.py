@@ -1,0 +1,248 @@
+"""`fedn sandbox`: a whole network on this machine; the same processes and the same wire as a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from fedn.cli.live import Live, closing_table
+from fedn.cli.processes import Processes, broken, how_it_ended
+from fedn.cli.reducer_api import ReducerApi
+from fedn.errors import BadInput, EntryPointFailed, ReducerUnreachable, Unavailable, from_code
+from fedn.package.archive import create
+from fedn.package.project import Project, load_project
+
+COME_UP_S = 60.0
+LOOK_S = 0.1
+DEFAULT_PORT = 8090
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the network is, and how long it trains."""
+
+    combiners: int
+    clients: int
+    rounds: int
+    seed: int
+
+
+@click.command()
+@click.argument("project", type=click.Path(path_type=Path), default=Path("test/digits"))
+@click.option("--combiners", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of combiners.")
+@click.option("--clients", type=click.IntRange(1, 1000), default=5, show_default=True, help="Number of clients.")
+@click.option("--rounds", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Number of rounds.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=42,
+    show_default=True,
+    help="Fixes everything random.",
+)
+@click.option("--clients-required", type=int, default=1, show_default=True, help="The quorum of a round.")
+@click.option("--clients-requested", type=int, default=None, help="Participants of a round.  [default: all]")
+@click.option("--round-timeout", type=float, default=300.0, show_default=True, help="Seconds until a round closes.")
+@click.option("--setting", "settings", multiple=True, metavar="KEY=VALUE", help="A client setting; may be repeated.")
+@click.option("--port", type=int, default=None, help="Port of the dashboard.  [default: 8090, or a free one]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result to this file.")
+@click.option("--model", "model_file", type=click.Path(path_type=Path), help="Write the final model to this file.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep stores and logs in this folder.")
+def sandbox(project: Path, **given: Any) -> None:
+    """Train PROJECT on this machine: a reducer, combiners and clients as separate processes.
+
+    The same --seed gives the same final model, however many combiners there are.
+
+    \b
+    Example:
+      fedn sandbox test/digits --combiners 2 --clients 5 --rounds 10 --json out.json
+    """
+    signal.signal(signal.SIGTERM, interrupt)
+    with workspace(given["keep"]) as folder:
+        Sandbox(load_project(project), folder, given).run()
+
+
+def interrupt(*_: object) -> NoReturn:
+    """SIGTERM ends the sandbox as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def workspace(keep: Path | None) -> Iterator[Path]:
+    """The folder of the run: kept where the user says, else temporary."""
+    if keep is not None:
+        if keep.exists() and any(keep.iterdir()):
+            raise BadInput(f"{keep} is not empty; --keep wants a new folder")
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.absolute()
+        return
+    with tempfile.TemporaryDirectory(prefix="fedn-sandbox-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+class Sandbox:
+    """One run, from empty folders to a verified trail."""
+
+    def __init__(self, project: Project, folder: Path, given: dict[str, Any]) -> None:
+        self._project = project
+        self._folder = folder
+        self._given = given
+        self._size = Size(given["combiners"], given["clients"], given["rounds"], given["seed"])
+        self._config = session_config(given)
+        self._address = f"http://127.0.0.1:{free_port(given['port'])}"
+
+    def run(self) -> None:
+        """Start, train, verify, stop. Raises what ended the session, if it did not finish."""
+        with Live(self._size.rounds) as live, Processes(self._folder / "logs") as processes:
+            live.say(f"{self._project.name}: {self._size.combiners} combiners, {self._size.clients} clients")
+            seed, package = self._build()
+            with ReducerApi(self._address) as api:
+                self._start_reducer(processes, api)
+                live.say(f"dashboard {self._address}/")
+                api.upload("/context", package)
+                api.upload("/seed", seed)
+                self._start_others(processes)
+                self._wait_for_clients(processes, api, live)
+                session = api.post("/start", self._config)["session"]
+                final = self._watch(processes, api, live, session)
+                verified = final["status"] == "finished" and api.verify_trail()
+                result = self._result(final, bool(verified))
+                self._write(api, result)
+        live.finish()
+        closing_table(result, verified.records if verified else 0)
+        if final["status"] != "finished":
+            raise from_code(final["code"], f"the session {final['status']}: {final['reason']}")
+
+    def _build(self) -> tuple[Path, Path]:
+        """The seed model and the compute package of the project."""
+        seed, package = self._folder / "seed.safetensors", self._folder / "package.tar"
+        if self._project.init_model is None:
+            raise BadInput(f"{self._project.folder / 'fedn.yaml'} names no init_model, which writes the seed model")
+        command = [sys.executable if w in ("python", "python3") else w for w in self._project.init_model]
+        environ = self._client_environ() | {"FEDN_SESSION_SEED": str(self._size.seed)}
+        done = subprocess.run(
+            [*command, str(seed)], cwd=self._project.folder, env=environ, capture_output=True, check=False
+        )
+        if done.returncode or not seed.exists():
+            tail = done.stderr.decode(errors="replace")
+            raise EntryPointFailed("init_model did not write the seed model", stderr_tail=tail)
+        create(self._project, package)
+        return seed, package
+
+    def _client_environ(self) -> dict[str, str]:
+        """Several trainers share this machine: each computes in one thread, and always in the same way."""
+        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        return one | dict(os.environ) | {"FEDN_PARTS": str(self._size.clients)}
+
+    def _start_reducer(self, processes: Processes, api: ReducerApi) -> None:
+        port = self._address.rpartition(":")[2]
+        arguments = ["run", "reducer", "--port", port, "--dir", str(self._folder / "reducer")]
+        reducer = processes.start("reducer", arguments, os.environ)
+        deadline = time.monotonic() + COME_UP_S
+        while True:
+            try:
+                api.get("/ready")
+                return
+            except (ReducerUnreachable, Unavailable):
+                if reducer.process.poll() is not None:
+                    raise broken(reducer) from None
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(LOOK_S)
+
+    def _start_others(self, processes: Processes) -> None:
+        for k in range(1, self._size.combiners + 1):
+            name = f"combiner-{k}"
+            where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
+            processes.start(name, ["run", "combiner", *where], os.environ)
+        for k in range(1, self._size.clients + 1):
+            name = f"client-{k}"
+            where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
+            parts = ["--parts", str(self._size.clients)]
+            processes.start(name, ["run", "client", *where, *parts], self._client_environ())
+
+    def _wait_for_clients(self, processes: Processes, api: ReducerApi, live: Live) -> None:
+        """All of them: the same seed gives the same model only with the same participants."""
+        deadline = time.monotonic() + COME_UP_S
+        while True:
+            connected = api.get("/api/v1/network")["connected"]
+            live.connecting(connected, self._size.clients)
+            if connected >= self._size.clients:
+                return
+            for dead in processes.newly_dead():
+                raise broken(dead)
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{connected} of {self._size.clients} clients are connected after {COME_UP_S:g} s")
+            time.sleep(LOOK_S)
+
+    def _watch(self, processes: Processes, api: ReducerApi, live: Live, session_id: str) -> dict[str, Any]:
+        """Show the session until it has ended; who dies is named, and the session goes on without it."""
+        while True:
+            session: dict[str, Any] = api.get(f"/api/v1/sessions/{session_id}")
+            live.show(session)
+            for dead in processes.newly_dead():
+                if dead.name == "reducer":
+                    raise broken(dead)
+                live.say(f"[yellow]{how_it_ended(dead)}[/]; the others go on")
+            if session["ended"] is not None:
+                return session
+            time.sleep(LOOK_S)
+
+    def _result(self, session: dict[str, Any], verified: bool) -> dict[str, Any]:
+        rounds = [r for r in session["rounds"] if r["status"] == "committed"]
+        keys = ("round", "seconds", "loss", "accuracy")
+        return {
+            "project": self._project.name,
+            "seed": self._size.seed,
+            "combiners": self._size.combiners,
+            "clients": self._size.clients,
+            "rounds": [
+                {"participants": r["updates"], "model_id": r["model"]} | {key: r[key] for key in keys} for r in rounds
+            ],
+            "final_model_id": rounds[-1]["model"] if rounds else None,
+            "trail_verified": verified,
+            "dashboard": f"{self._address}/",
+        }
+
+    def _write(self, api: ReducerApi, result: dict[str, Any]) -> None:
+        if self._given["json_file"] is not None:
+            self._given["json_file"].write_text(json.dumps(result, indent=2) + "\n")
+        if self._given["model_file"] is not None and result["final_model_id"] is not None:
+            api.pull(result["final_model_id"], self._given["model_file"])
+
+
+def session_config(given: dict[str, Any]) -> dict[str, Any]:
+    """What /start is asked for."""
+    settings: dict[str, Any] = {}
+    for pair in given["settings"]:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise BadInput(f"--setting wants KEY=VALUE, not {pair!r}")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout")
+    return {name: given[name] for name in names} | {"settings": settings}
+
+
+def free_port(wanted: int | None) -> int:
+    """The wanted port; else the default if it is free, else any."""
+    if wanted is not None:
+        return wanted
+    for port in (DEFAULT_PORT, 0):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
+            return int(probe.getsockname()[1])
+    raise Unavailable("no port is free on 127.0.0.1")

@@ -1,0 +1,167 @@
+"""The client's process: find a combiner, attach, take tasks, come back whenever the connection ends (I9).
+
+::
+
+    ask discovery ─▶ dial ─▶ hello / welcome ─▶ commands ──▶ tasks (they outlive the connection)
+         ▲                                         │ stream ended
+         └────────────── backoff, jitter ◀─────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import httpx
+
+from fedn import __version__
+from fedn.client.link import Connection, Link
+from fedn.client.tasks import Tasks
+from fedn.client.workspace import Workspace
+from fedn.config import ClientSettings
+from fedn.errors import CombinerUnreachable, Conflict, FednError, Unavailable
+from fedn.storage import folder
+from fedn.wire.backoff import delays
+from fedn.wire.channel import dial
+from fedn.wire.rest import async_client, call
+from fedn.wire.status import rpc_errors
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+WELCOME_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What discovery answered: the combiner to dial, and the part of the data that is this client's."""
+
+    combiner: str
+    address: str
+    part: int
+    name: str
+
+
+class Agent:
+    """One client."""
+
+    def __init__(self, settings: ClientSettings, *, tasks: Tasks, link: Link, identity: str) -> None:
+        self._settings = settings
+        self._tasks = tasks
+        self._link = link
+        self._identity = identity
+        self._name = settings.name or f"client-{identity[:6]}"
+
+    async def run(self) -> None:
+        """Serve for ever. Raises a Conflict that waiting cannot cure, such as NameTaken."""
+        waits = delays(rng=random.Random())  # noqa: S311 - jitter, not a secret
+        async with async_client(self._settings.reducer) as http:
+            while True:
+                try:
+                    seat = await self._ask(http)
+                    await self._serve(seat)
+                    waits = delays(rng=random.Random())  # noqa: S311
+                    log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
+                except Conflict:
+                    raise
+                except FednError as error:
+                    log.warning("%s", error)
+                await asyncio.sleep(next(waits))
+
+    async def _ask(self, http: httpx.AsyncClient) -> Seat:
+        query = {"client_id": self._identity, "name": self._name}
+        if self._settings.combiner:
+            query["combiner"] = self._settings.combiner
+        given = await call(http, "GET", "/assign", params=query)
+        return Seat(given["combiner"], given["address"], int(given["part"]), given["name"])
+
+    async def _serve(self, seat: Seat) -> None:
+        """Attach and obey until the stream ends."""
+        channel = dial(seat.address)
+        events: asyncio.Queue[pb.ClientEvent] = asyncio.Queue()
+        events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
+        try:
+            async with rpc_errors(unreachable=CombinerUnreachable):
+                stream = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
+                heartbeat_s = await self._welcomed(stream, seat)
+                self._link.connect(Connection(channel, events))
+                self._tasks.part = seat.part
+                log.info("attached to combiner %s at %s as part %d", seat.combiner, seat.address, seat.part)
+                heart = asyncio.create_task(beat(events, heartbeat_s))
+                try:
+                    await self._obey(stream)
+                finally:
+                    heart.cancel()
+        finally:
+            self._link.disconnect()
+            await channel.close()
+
+    def _hello(self, seat: Seat) -> pb.Hello:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        profile = pb.Profile(cpus=os.cpu_count() or 1, memory_bytes=memory, version=__version__)
+        return pb.Hello(client_id=self._identity, name=self._name, part=seat.part, profile=profile)
+
+    async def _welcomed(self, stream: Any, seat: Seat) -> float:
+        try:
+            first = await asyncio.wait_for(stream.read(), WELCOME_TIMEOUT_S)
+        except TimeoutError:
+            stream.cancel()
+            raise CombinerUnreachable(f"the combiner at {seat.address} did not say welcome") from None
+        if first is grpc.aio.EOF or first.WhichOneof("command") != "welcome":
+            raise Unavailable(f"the combiner at {seat.address} turned the stream away")
+        return float(first.welcome.heartbeat_s)
+
+    async def _obey(self, stream: Any) -> None:
+        async for command in stream:
+            match command.WhichOneof("command"):
+                case "run":
+                    accepted = pb.TaskAccepted(task_id=command.run.task_id)
+                    self._link.tell(pb.ClientEvent(accepted=accepted))
+                    self._tasks.take(command.run)
+                case "cancel":
+                    self._tasks.cancel(command.cancel.task_id, command.cancel.reason)
+                case "ended":
+                    self._tasks.round_ended(command.ended.round_id)
+                case "drain":
+                    log.info("%s", command.drain.reason)
+                    return
+
+
+async def outgoing(events: asyncio.Queue[pb.ClientEvent]) -> AsyncIterator[pb.ClientEvent]:
+    """The client's half of the stream."""
+    while True:
+        yield await events.get()
+
+
+async def beat(events: asyncio.Queue[pb.ClientEvent], heartbeat_s: float) -> None:
+    """Put a heartbeat into the stream, for ever."""
+    while True:
+        await asyncio.sleep(heartbeat_s)
+        events.put_nowait(pb.ClientEvent(heartbeat=pb.Heartbeat()))
+
+
+async def serve(settings: ClientSettings) -> None:
+    """Run a client until SIGTERM or SIGINT."""
+    root = folder.prepare(settings.dir)
+    lock = folder.hold(root)
+    link = Link()
+    tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))
+    agent = Agent(settings, tasks=tasks, link=link, identity=folder.identity(root))
+    running = asyncio.create_task(agent.run())
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, running.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    finally:
+        await tasks.stop()
+        os.close(lock)

@@ -1,0 +1,272 @@
+"""One task at a time: fetch, run the entry point, keep the result, deliver it until there is a receipt.
+
+::
+
+    take ─▶ package + model ─▶ entry point ─▶ result.json ─▶ upload ─▶ submit ─▶ receipt
+                                   │ failed                               ▲
+                                   └──────────── code, stderr tail ───────┘
+
+A task that is given again (a new stream, a restart of the combiner) is recognised by its id: it goes on, or
+what it made is delivered again; nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedn.client.link import Link
+from fedn.client.runtime import read_metadata, read_metrics, run_entry_point
+from fedn.client.workspace import TrainResult, Workspace
+from fedn.config import ClientSettings
+from fedn.errors import (
+    CombinerUnreachable,
+    EntryPointMissing,
+    FednError,
+    ModelInvalid,
+    OutputInvalid,
+    OutputMissing,
+)
+from fedn.model.safetensors import digest_of, open_model
+from fedn.package.archive import PackageLimits, unpack
+from fedn.package.project import Manifest
+from fedn.wire.settings import TransferSettings
+from fedn.wire.status import rpc_errors
+from fedn.wire.transfer import download, until_done, upload
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+SUBMIT_DEADLINE_S = 60.0
+
+
+@dataclass
+class Running:
+    """The task in progress; `over` once nobody waits for its result."""
+
+    command: pb.RunTask
+    work: asyncio.Task[None] | None = None
+    over: bool = False
+
+
+class Tasks:
+    """The client's work. `part` is set by the agent when it attaches."""
+
+    def __init__(self, settings: ClientSettings, workspace: Workspace, link: Link, *, identity: str) -> None:
+        self._settings = settings
+        self._workspace = workspace
+        self._link = link
+        self._identity = identity
+        self._transfer = TransferSettings(stall_timeout_s=settings.stall_timeout_s)
+        self._running: Running | None = None
+        self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
+        self.part = 0
+
+    def take(self, command: pb.RunTask) -> None:
+        """Begin the task; the one before it is over, since a combiner has one open task per client."""
+        running = self._running
+        if running is not None and not running.over:
+            if running.command.task_id == command.task_id:
+                return
+            self.cancel(running.command.task_id, "another task was given")
+        before = running.work if running is not None else None
+        self._running = Running(command)
+        self._running.work = asyncio.create_task(self._perform(self._running, before))
+
+    def cancel(self, task_id: str, reason: str) -> None:
+        """Stop working on the task; a training script is ended with its whole process group."""
+        running = self._running
+        if running is not None and running.command.task_id == task_id and running.work is not None:
+            if not running.over:
+                log.info("task %s is cancelled: %s", task_id, reason)
+            running.over = True
+            running.work.cancel()
+
+    def round_ended(self, round_id: str) -> None:
+        """The round is committed or aborted: nothing of it need be kept."""
+        running = self._running
+        if running is not None and running.command.round_id == round_id:
+            self.cancel(running.command.task_id, "the round has ended")
+        self._workspace.end_round(round_id)
+
+    async def stop(self) -> None:
+        """End the task in progress; what is finished stays on disk."""
+        if self._running is not None and self._running.work is not None:
+            self._running.work.cancel()
+            await asyncio.gather(self._running.work, return_exceptions=True)
+
+    async def _perform(self, running: Running, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.gather(before, return_exceptions=True)
+        command, started = running.command, time.monotonic()
+        result = pb.TaskResult(client_id=self._identity, task_id=command.task_id, round_id=command.round_id)
+        try:
+            if command.kind == pb.TASK_KIND_TRAIN:
+                result.update.CopyFrom(await self._train(running))
+            else:
+                result.validation.CopyFrom(await self._validate(running))
+        except FednError as error:
+            log.warning("task %s failed: %s", command.task_id, error)
+            tail = str(error.detail.get("stderr_tail", ""))
+            result.failure.CopyFrom(pb.Failure(code=error.code, reason=error.reason, stderr_tail=tail))
+        except OSError as error:
+            log.exception("task %s failed", command.task_id)
+            result.failure.CopyFrom(pb.Failure(code=FednError.code, reason=f"on the client: {error}"))
+        result.seconds = time.monotonic() - started
+        await self._submit(running, result)
+        running.over = True
+        self._workspace.sweep()
+
+    async def _train(self, running: Running) -> pb.Update:
+        command = running.command
+        out = self._workspace.task(command.task_id) / "out"
+        done = self._workspace.result(command.task_id)
+        if done is None:
+            started = time.monotonic()
+            await self._run(running, "train", out)
+            metadata = await asyncio.to_thread(read_metadata, out.with_name("out-metadata"))
+            digest = await asyncio.to_thread(check_output, out)
+            seconds = time.monotonic() - started
+            done = TrainResult(command.round_id, digest, metadata.num_examples, metadata.metrics, seconds)
+            await asyncio.to_thread(self._workspace.save_result, command.task_id, done)
+        await self._upload(running, out, done.digest)
+        return pb.Update(
+            model=done.digest, base_model=command.model, num_examples=done.num_examples, metrics=done.metrics
+        )
+
+    async def _validate(self, running: Running) -> pb.Validation:
+        out = self._workspace.task(running.command.task_id) / "metrics.json"
+        await self._run(running, "validate", out)
+        measured = await asyncio.to_thread(read_metrics, out)
+        return pb.Validation(
+            base_model=running.command.model, num_examples=measured.num_examples, metrics=measured.metrics
+        )
+
+    async def _run(self, running: Running, entry_point: str, out: Path) -> None:
+        command = running.command
+        self._tell(command, "downloading")
+        manifest = await self._package(running)
+        model = self._workspace.model(command.model)
+        await self._fetch(running, command.model, command.model_size, model)
+        os.utime(model)
+        if entry_point not in manifest.entry_points:
+            raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
+        out.unlink(missing_ok=True)
+        self._tell(command, "running")
+        folder = out.parent
+        await run_entry_point(
+            manifest.entry_points[entry_point],
+            [str(model), str(out)],
+            cwd=self._workspace.package(command.package),
+            environ=self._environ(command, folder),
+            time_limit_s=command.time_limit_s,
+            log=lambda line: log.info("%s: %s", entry_point, line),
+        )
+        if not out.exists():
+            raise OutputMissing(f"{entry_point} ended well but wrote no {out.name}")
+        self._tell(command, "uploading")
+
+    async def _package(self, running: Running) -> Manifest:
+        command = running.command
+        folder, archive = self._workspace.package(command.package), self._workspace.archive(command.package)
+        if not folder.exists():
+            await self._fetch(running, command.package, command.package_size, archive)
+            limits = PackageLimits(max_bytes=self._settings.max_package_bytes)
+            await asyncio.to_thread(unpack, archive, command.package, folder, limits=limits)
+            archive.unlink()
+        os.utime(folder)
+        return Manifest.read(folder)
+
+    async def _fetch(self, running: Running, digest: str, size: int, destination: Path) -> None:
+        if destination.exists():
+            return
+
+        async def attempt() -> None:
+            channel = await self._link.channel()
+            await download(
+                channel,
+                digest=digest,
+                size=size,
+                destination=destination,
+                settings=self._transfer,
+                moved=self._count,
+            )
+
+        await self._persist(running, attempt)
+
+    async def _upload(self, running: Running, path: Path, digest: str) -> None:
+        async def attempt() -> None:
+            channel = await self._link.channel()
+            await upload(
+                channel,
+                path,
+                digest=digest,
+                round_id=running.command.round_id,
+                client_id=self._identity,
+                settings=self._transfer,
+                moved=self._count,
+            )
+
+        await self._persist(running, attempt)
+
+    async def _submit(self, running: Running, result: pb.TaskResult) -> None:
+        receipt = pb.Receipt()
+
+        async def attempt() -> None:
+            stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
+            async with rpc_errors(unreachable=CombinerUnreachable):
+                receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+
+        try:
+            await self._persist(running, attempt)
+        except FednError as error:
+            log.warning("the result of %s was not taken: %s", result.task_id, error)
+            return
+        if not receipt.accepted:
+            log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
+
+    async def _persist(self, running: Running, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it is done or the round has ended; the combiner cancels the task then."""
+        await until_done(attempt, give_up=lambda: running.over, progressed=lambda: self._moved)
+
+    def _count(self, moved: int) -> None:
+        self._moved += moved
+
+    def _tell(self, command: pb.RunTask, phase: str) -> None:
+        progress = pb.TaskProgress(task_id=command.task_id, phase=phase)
+        self._link.tell(pb.ClientEvent(progress=progress))
+
+    def _environ(self, command: pb.RunTask, folder: Path) -> dict[str, str]:
+        """The entry point's environment: the process's own, and what the task says."""
+        settings = folder / "settings.json"
+        settings.write_text(json.dumps(json.loads(command.settings or "{}")))
+        own = {k: v for k, v in os.environ.items() if not (k.startswith("FEDN_") and "TOKEN" in k)}
+        told = {
+            "FEDN_PART": str(self.part),
+            "FEDN_SEED": str(command.seed),
+            "FEDN_SESSION_SEED": str(command.session_seed),
+            "FEDN_SESSION": command.session_id,
+            "FEDN_ROUND": str(command.round),
+            "FEDN_CLIENT_SETTINGS": str(settings),
+        }
+        if self._settings.parts is not None:
+            told["FEDN_PARTS"] = str(self._settings.parts)
+        if self._settings.data_dir is not None:
+            told["FEDN_DATA_DIR"] = str(self._settings.data_dir.expanduser().absolute())
+        return own | told
+
+
+def check_output(out: Path) -> str:
+    """The digest of a written model; raises OutputInvalid for what is not one."""
+    try:
+        open_model(out)
+    except ModelInvalid as error:
+        raise OutputInvalid(f"train wrote what is not a model: {error.reason}") from None
+    return digest_of(out)

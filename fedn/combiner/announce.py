@@ -1,0 +1,41 @@
+"""Tell the reducer where this combiner is: at the start, and again and again, so that either may restart (I9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+import httpx
+
+from fedn.errors import Conflict, FednError, ReducerUnreachable
+from fedn.wire.backoff import delays
+from fedn.wire.rest import call
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 15.0
+
+
+async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str) -> None:
+    """Announce for ever. Raises NameTaken when another combiner goes by this name."""
+    waits = delays(rng=random.Random())  # noqa: S311 - jitter, not a secret
+    known = False
+    while True:
+        try:
+            await call(client, "POST", "/add", json={"name": name, "identity": identity, "address": address})
+        except ReducerUnreachable as error:
+            log.warning("%s", error)
+            known = False
+            await asyncio.sleep(next(waits))
+            continue
+        except Conflict:
+            raise
+        except FednError as error:
+            log.warning("the reducer did not take the announcement: %s", error)
+            await asyncio.sleep(AGAIN_S)
+            continue
+        if not known:
+            log.info("the reducer at %s knows combiner %s at %s", client.base_url, name, address)
+        known, waits = True, delays(rng=random.Random())  # noqa: S311
+        await asyncio.sleep(AGAIN_S)

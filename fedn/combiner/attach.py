@@ -1,0 +1,80 @@
+"""The service that clients dial: one stream each, and the results of their tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import grpc
+
+from fedn.combiner.intake import Intake
+from fedn.combiner.roster import Roster, Seat, Stream
+from fedn.combiner.rounds import Rounds
+from fedn.errors import BadInput
+from fedn.wire.status import Context, answers_errors, streams_errors
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+HELLO_TIMEOUT_S = 10.0
+SILENCE = 3  # heartbeats that may be missed before a client counts as gone
+
+
+class CombinerService(combiner_pb2_grpc.CombinerServicer):
+    """`Attach` and `Submit`."""
+
+    def __init__(self, name: str, roster: Roster, rounds: Rounds, intake: Intake, *, heartbeat_s: float) -> None:
+        self._name = name
+        self._roster = roster
+        self._rounds = rounds
+        self._intake = intake
+        self._heartbeat_s = heartbeat_s
+
+    @answers_errors
+    async def Submit(self, request: pb.TaskResult, context: Context) -> pb.Receipt:
+        """See the proto."""
+        return await self._intake.submit(request)
+
+    @streams_errors
+    async def Attach(self, request_iterator: Any, context: Context) -> AsyncGenerator[pb.CombinerCommand, None]:
+        """See the proto."""
+        hello = await self._hello(request_iterator)
+        seat, stream = self._roster.attach(hello)
+        log.info("client %s (part %d) attached", hello.name, hello.part)
+        welcome = pb.Welcome(combiner=self._name, heartbeat_s=self._heartbeat_s)
+        stream.send(pb.CombinerCommand(welcome=welcome))
+        self._rounds.greet(hello.client_id)
+        listener = asyncio.create_task(self._listen(request_iterator, seat, stream))
+        try:
+            async for command in stream.commands():
+                yield command
+        finally:
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+            self._roster.detach(seat, stream)
+            log.info("client %s %s", hello.name, "came back" if stream.superseded else "went away")
+
+    async def _hello(self, events: Any) -> pb.Hello:
+        try:
+            first = await asyncio.wait_for(anext(events), HELLO_TIMEOUT_S)
+        except (TimeoutError, StopAsyncIteration):
+            raise BadInput("the stream did not begin with a hello") from None
+        if first.WhichOneof("event") != "hello" or not first.hello.client_id:
+            raise BadInput("the stream did not begin with a hello")
+        hello: pb.Hello = first.hello
+        return hello
+
+    async def _listen(self, events: Any, seat: Seat, stream: Stream) -> None:
+        """Read the client's events until it is silent for too long or the connection ends."""
+        try:
+            while True:
+                event = await asyncio.wait_for(anext(events), SILENCE * self._heartbeat_s)
+                if event.WhichOneof("event") == "progress":
+                    seat.phases[event.progress.task_id] = event.progress.phase
+        except (TimeoutError, StopAsyncIteration, grpc.RpcError):
+            stream.close()

@@ -1,0 +1,92 @@
+"""The service that the reducer calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from fedn.combiner.roster import Roster, Seat
+from fedn.combiner.round import Order
+from fedn.combiner.rounds import Rounds
+from fedn.wire.status import Context, answers_errors, streams_errors
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1 import control_pb2_grpc
+
+
+class ControlService(control_pb2_grpc.ControlServicer):
+    """Rounds and the roster, for the leader of the reducers."""
+
+    def __init__(self, name: str, roster: Roster, rounds: Rounds) -> None:
+        self._name = name
+        self._roster = roster
+        self._rounds = rounds
+
+    @answers_errors
+    async def StartRound(self, request: control.StartRoundRequest, context: Context) -> control.StartRoundReply:
+        """See the proto."""
+        self._rounds.fence(request.term)
+        await self._rounds.start(Order.from_wire(request))
+        return control.StartRoundReply()
+
+    @streams_errors
+    async def AwaitRound(
+        self,
+        request: control.AwaitRoundRequest,
+        context: Context,
+    ) -> AsyncGenerator[control.RoundProgress, None]:
+        """See the proto."""
+        self._rounds.fence(request.term)
+        round_ = self._rounds.get(request.round_id)
+        while round_.outcome is None:
+            beat = round_.changed.next()
+            yield round_.progress()
+            await beat
+        yield round_.progress()
+
+    @answers_errors
+    async def AbortRound(self, request: control.AbortRoundRequest, context: Context) -> control.AbortRoundReply:
+        """See the proto."""
+        self._rounds.fence(request.term)
+        self._rounds.get(request.round_id).abort(request.reason or "the reducer aborted the round")
+        return control.AbortRoundReply()
+
+    @answers_errors
+    async def EndRound(self, request: control.EndRoundRequest, context: Context) -> control.EndRoundReply:
+        """See the proto."""
+        self._rounds.fence(request.term)
+        await self._rounds.end(request.round_id, committed=request.committed)
+        return control.EndRoundReply()
+
+    @answers_errors
+    async def Report(self, request: control.ReportRequest, context: Context) -> control.ReportReply:
+        """See the proto."""
+        running = [
+            control.RunningRound(round_id=r.order.round_id, progress=r.progress()) for r in self._rounds.running()
+        ]
+        clients = [attached_client(seat) for seat in self._roster.attached()]
+        return control.ReportReply(combiner=self._name, clients=clients, rounds=running, draining=self._rounds.draining)
+
+    @answers_errors
+    async def Drain(self, request: control.DrainRequest, context: Context) -> control.DrainReply:
+        """See the proto."""
+        self._rounds.fence(request.term)
+        self._rounds.draining = True
+        for seat in self._roster.attached():
+            drain = pb.Drain(reason="the combiner is draining")
+            self._roster.tell(seat.client_id, pb.CombinerCommand(drain=drain))
+        return control.DrainReply()
+
+
+def attached_client(seat: Seat) -> control.AttachedClient:
+    """A seat as the reducer sees it."""
+    working = seat.task is not None
+    kind = {pb.TASK_KIND_TRAIN: "train", pb.TASK_KIND_VALIDATE: "validate"}
+    return control.AttachedClient(
+        client_id=seat.client_id,
+        name=seat.hello.name,
+        part=seat.hello.part,
+        task=kind.get(seat.task.kind, "") if working and seat.task is not None else "",
+        cpus=seat.hello.profile.cpus,
+        memory_bytes=seat.hello.profile.memory_bytes,
+        version=seat.hello.profile.version,
+    )

@@ -1,0 +1,167 @@
+"""The end of a task comes in: check it, journal it, and only then give the receipt (I1, I2).
+
+A refused update is counted under its code and ends the wait for its client; the round goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+
+from fedn.aggregation.fold import check_num_examples, check_update
+from fedn.aggregation.ranges import Ranges
+from fedn.combiner.phases.collect import task_id_of
+from fedn.combiner.round import Answer, Round
+from fedn.combiner.rounds import Rounds
+from fedn.combiner.tools import Tools
+from fedn.errors import (
+    AlreadyExists,
+    DuplicateUpdate,
+    FednError,
+    ModelTooLarge,
+    NotAParticipant,
+    NotFound,
+    OutputInvalid,
+    RoundClosed,
+    SchemaMismatch,
+    UpdateRefused,
+    WrongBase,
+    from_code,
+)
+from fedn.model.safetensors import open_model
+from fedn.wire.v1 import blobs_pb2 as blobs
+from fedn.wire.v1 import combiner_pb2 as pb
+
+STDERR_TAIL_BYTES = 64 * 1024
+
+
+class Intake:
+    """Accepts and refuses what clients send."""
+
+    def __init__(self, tools: Tools, rounds: Rounds, *, max_model_bytes: int) -> None:
+        self._tools = tools
+        self._rounds = rounds
+        self._max_model_bytes = max_model_bytes
+
+    def check_upload(self, start: blobs.UploadStart) -> None:
+        """Refuse an upload that would be refused afterwards, before its bytes travel."""
+        if start.size > self._max_model_bytes:
+            raise ModelTooLarge(f"{start.size} bytes; the limit is {self._max_model_bytes}")
+        if not start.round_id:
+            return  # from the reducer: a model or a package
+        round_ = self._open_round(start.round_id, start.client_id)
+        answer = round_.answers.get(start.client_id)
+        if answer is not None and answer.update != start.digest:
+            raise DuplicateUpdate("another update of this client was accepted in this round")
+        # An update has the model's schema, so it cannot be much larger: twice is enough to name the difference.
+        if start.size > 2 * round_.order.model_size + 2**20:
+            raise SchemaMismatch(f"the update has {start.size} bytes, the model {round_.order.model_size}")
+
+    async def submit(self, result: pb.TaskResult) -> pb.Receipt:
+        """Take the result of a task; the receipt says whether it counts."""
+        try:
+            round_ = self._open_round(result.round_id, result.client_id)
+            match result.WhichOneof("outcome"):
+                case "update":
+                    await self._accept(round_, await self._checked_update(round_, result))
+                case "validation":
+                    await self._accept(round_, self._checked_validation(round_, result))
+                case "failure":
+                    round_.settle(failure(result))
+                case _:
+                    raise OutputInvalid("the result carries no outcome")
+        except FednError as error:
+            self._count(result, error)
+            return pb.Receipt(accepted=False, code=error.code, reason=error.reason)
+        self._tools.roster.forget_task(result.client_id, task_id_of(round_, result.client_id))
+        return pb.Receipt(accepted=True)
+
+    def _open_round(self, round_id: str, client_id: str) -> Round:
+        round_ = self._rounds.get(round_id)
+        if client_id not in round_.order.participants:
+            raise NotAParticipant(f"round {round_id} did not ask client {client_id!r}")
+        answer = round_.answers.get(client_id)
+        if round_.closed and (answer is None or answer.status != "accepted"):
+            raise RoundClosed(f"round {round_id} has ended")
+        return round_
+
+    def _count(self, result: pb.TaskResult, error: FednError) -> None:
+        try:
+            round_ = self._rounds.get(result.round_id)
+        except UpdateRefused:
+            return
+        # A second update does not undo the first: it is counted, and the first stands.
+        round_.refuse(result.client_id, error)
+
+    async def _checked_update(self, round_: Round, result: pb.TaskResult) -> Answer:
+        update = result.update
+        if update.base_model != round_.order.model:
+            raise WrongBase(f"trained from {update.base_model[:12]}…, the round's is {round_.order.model[:12]}…")
+        if round_.order.kind != "train":
+            raise OutputInvalid("an update was sent for a validation")
+        num_examples = check_num_examples(update.num_examples)
+        check_metrics(update.metrics)
+        if result.client_id not in round_.answers:
+            round_.ranges[result.client_id] = await asyncio.to_thread(self._look, round_, update.model)
+        return Answer(
+            client_id=result.client_id,
+            status="accepted",
+            update=update.model,
+            num_examples=num_examples,
+            metrics=dict(update.metrics),
+            seconds=result.seconds,
+        )
+
+    def _look(self, round_: Round, digest: str) -> Ranges:
+        path = self._tools.shelf.find(digest)
+        if path is None or round_.schema is None:
+            raise NotFound(f"the update {digest[:12]}… was not uploaded to this combiner")
+        try:
+            return check_update(open_model(path), round_.schema)
+        except UpdateRefused:
+            self._tools.shelf.delete(digest)  # nothing is stored of what is refused
+            raise
+
+    def _checked_validation(self, round_: Round, result: pb.TaskResult) -> Answer:
+        if result.validation.base_model != round_.order.model or round_.order.kind != "validate":
+            raise WrongBase("validated another model than the round's")
+        check_metrics(result.validation.metrics)
+        return Answer(
+            client_id=result.client_id,
+            status="accepted",
+            num_examples=check_num_examples(result.validation.num_examples),
+            metrics=dict(result.validation.metrics),
+            seconds=result.seconds,
+        )
+
+    async def _accept(self, round_: Round, answer: Answer) -> None:
+        """Write ahead: the journal's row is committed before anyone is told."""
+        async with round_.gate:
+            present = round_.answers.get(answer.client_id)
+            if present is not None and (present.status, present.update) == ("accepted", answer.update):
+                return  # sent again because the receipt was lost
+            if present is not None:
+                raise DuplicateUpdate("this client has answered in this round already")
+            if round_.closed:
+                raise RoundClosed(f"round {round_.order.round_id} has ended")
+            try:
+                await asyncio.to_thread(self._tools.journal.accept, round_.order.round_id, answer)
+            except AlreadyExists:
+                raise DuplicateUpdate("this client has answered in this round already") from None
+            round_.settle(answer)
+
+
+def failure(result: pb.TaskResult) -> Answer:
+    """The answer of a client that could not do its task."""
+    sent = result.failure
+    error = from_code(sent.code, sent.reason)
+    tail = sent.stderr_tail[-STDERR_TAIL_BYTES:]
+    return Answer.failed(result.client_id, error, stderr_tail=tail, seconds=result.seconds)
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Metrics must be finite numbers. Raises OutputInvalid."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise OutputInvalid(f"metric {name!r} is {value}")

@@ -1,0 +1,67 @@
+"""The update journal: what this combiner has promised, on disk before it is promised (I1).
+
+::
+
+    blob verified and durable ─▶ journal row committed ─▶ receipt to the client
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fedn.combiner.round import Answer, Order
+from fedn.errors import AlreadyExists
+from fedn.storage.state import State
+
+
+class Journal:
+    """Rounds and accepted answers in an embedded state store. Calls block; run them in a thread."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def open_round(self, order: Order) -> None:
+        """Note that the round runs here; repeating it is fine."""
+        document = {"_id": order.round_id, "term": order.term, "model": order.model, "package": order.package}
+        try:
+            self._state.insert("journal_rounds", document | {"sum": ""})
+        except AlreadyExists:
+            return
+
+    def accept(self, round_id: str, answer: Answer) -> None:
+        """Commit one answer. Raises AlreadyExists when the client's answer is in the journal."""
+        row = asdict(answer) | {"metrics": dict(answer.metrics)}
+        self._state.insert("journal_updates", {"_id": f"{round_id}/{answer.client_id}", "round": round_id} | row)
+
+    def answers(self, round_id: str) -> list[Answer]:
+        """The accepted answers of a round."""
+        rows = self._state.find("journal_updates", where={"round": round_id})
+        return [Answer.from_document(row) for row in rows]
+
+    def publish(self, round_id: str, digest: str) -> None:
+        """Note the combiner model that was folded."""
+        row = self._state.get("journal_rounds", round_id)
+        if row is not None:
+            self._state.replace("journal_rounds", row | {"sum": digest})
+
+    def end(self, round_id: str) -> None:
+        """The reducer is done with the round: forget it."""
+        for row in self._state.find("journal_updates", where={"round": round_id}):
+            self._state.delete("journal_updates", row["_id"], version=row["_version"])
+        round_row = self._state.get("journal_rounds", round_id)
+        if round_row is not None:
+            self._state.delete("journal_rounds", round_id, version=round_row["_version"])
+
+    def needed(self) -> set[str]:
+        """The digests of all blobs that rounds in the journal refer to."""
+        rounds = self._state.find("journal_rounds")
+        updates = self._state.find("journal_updates")
+        return {str(r[key]) for r in rounds for key in ("model", "package", "sum")} | {
+            str(u["update"]) for u in updates
+        }
+
+    def highest_term(self) -> int:
+        """The newest leader's term that the journal has seen."""
+        rows: list[dict[str, Any]] = self._state.find("journal_rounds", sort="term", descending=True, limit=1)
+        return int(rows[0]["term"]) if rows else 0

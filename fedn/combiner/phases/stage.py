@@ -1,0 +1,34 @@
+"""Stage: have the model and the package, know the schema, take up what the journal holds."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from fedn.combiner.phases import Phase
+from fedn.combiner.phases.collect import Collect
+from fedn.combiner.round import Round
+from fedn.combiner.tools import Tools
+from fedn.errors import NotFound
+from fedn.model.safetensors import open_model
+
+
+@dataclass
+class Stage:
+    """The first phase of a round."""
+
+    round: Round
+    tools: Tools
+    name: str = "stage"
+
+    async def run(self) -> Phase | None:
+        """Open the model; accepted updates of an earlier life of this process count."""
+        order = self.round.order
+        path = self.tools.shelf.find(order.model)
+        if path is None or self.tools.shelf.find(order.package) is None:
+            raise NotFound("the round's model or package was not sent to this combiner")
+        self.round.schema = (await asyncio.to_thread(open_model, path)).schema
+        await asyncio.to_thread(self.tools.journal.open_round, order)
+        for answer in await asyncio.to_thread(self.tools.journal.answers, order.round_id):
+            self.round.settle(answer)
+        return Collect(self.round, self.tools)

@@ -1,0 +1,182 @@
+"""The state of one round at one combiner: what was ordered, who answered what.
+
+Events come in (`settle`, `refuse`, `abort`), the phases wait on `changed`. The gate makes *accepting an
+update* and *closing the round* exclusive: after the gate was closed, no update is journalled any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fedn.aggregation.ranges import Ranges
+from fedn.combiner.pulse import Pulse
+from fedn.errors import FednError
+from fedn.model.schema import Schema
+from fedn.wire.v1 import control_pb2 as control
+
+Kind = Literal["train", "validate"]
+Status = Literal["accepted", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A client that the reducer chose for the round; `seed` fixes its task."""
+
+    client_id: str
+    part: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the reducer asked for; it never changes during the round."""
+
+    round_id: str
+    session_id: str
+    round: int
+    kind: Kind
+    term: int
+    model: str
+    model_size: int
+    package: str
+    package_size: int
+    participants: Mapping[str, Participant]
+    round_timeout_s: float
+    session_seed: int
+    settings: str
+
+    @staticmethod
+    def from_wire(request: control.StartRoundRequest) -> Order:
+        """The order that a StartRound carries."""
+        return Order(
+            round_id=request.round_id,
+            session_id=request.session_id,
+            round=request.round,
+            kind="train" if request.kind == control.ROUND_KIND_TRAIN else "validate",
+            term=request.term,
+            model=request.model,
+            model_size=request.model_size,
+            package=request.package,
+            package_size=request.package_size,
+            participants={p.client_id: Participant(p.client_id, p.part, p.seed) for p in request.participants},
+            round_timeout_s=request.round_timeout_s,
+            session_seed=request.session_seed,
+            settings=request.settings,
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one client's task ended."""
+
+    client_id: str
+    status: Status
+    code: str = ""
+    reason: str = ""
+    stderr_tail: str = ""
+    update: str = ""
+    num_examples: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @staticmethod
+    def failed(client_id: str, error: FednError, *, stderr_tail: str = "", seconds: float = 0.0) -> Answer:
+        """The answer of a client whose task failed, or whose update was refused, with `error`."""
+        return Answer(client_id, "failed", error.code, error.reason, stderr_tail=stderr_tail, seconds=seconds)
+
+    def to_wire(self) -> control.ClientOutcome:
+        """The line of this client in the round's outcome."""
+        return control.ClientOutcome(**{**self.__dict__, "metrics": dict(self.metrics)})
+
+    @staticmethod
+    def from_document(document: Mapping[str, Any]) -> Answer:
+        """An accepted answer as the journal holds it."""
+        names = ("client_id", "status", "update", "num_examples", "metrics", "seconds")
+        return Answer(**{name: document[name] for name in names})
+
+
+class Round:
+    """One round; see the module's docstring."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.phase = "stage"
+        self.answers: dict[str, Answer] = {}
+        self.ranges: dict[str, Ranges] = {}
+        self.refused: Counter[str] = Counter()
+        self.schema: Schema | None = None
+        self.sum_file: Path | None = None
+        self.weight = 0
+        self.closed = False
+        self.aborted: str | None = None
+        self.outcome: control.RoundOutcome | None = None
+        self.deadline: float | None = None
+        self.gate = asyncio.Lock()
+        self.changed = Pulse()
+
+    @property
+    def open_clients(self) -> list[str]:
+        """Participants that have not answered yet."""
+        return [c for c in self.order.participants if c not in self.answers]
+
+    def accepted(self) -> list[Answer]:
+        """The accepted answers, in the order of the client ids."""
+        return sorted((a for a in self.answers.values() if a.status == "accepted"), key=lambda a: a.client_id)
+
+    def enter(self, phase: str) -> None:
+        """Say which phase the round is in."""
+        self.phase = phase
+        self.changed.beat()
+
+    def settle(self, answer: Answer) -> None:
+        """A client's task has ended; the first answer stands."""
+        self.answers.setdefault(answer.client_id, answer)
+        self.changed.beat()
+
+    def refuse(self, client_id: str, error: FednError) -> None:
+        """An update was refused: count it, and stop waiting for its client."""
+        self.refused[error.code] += 1
+        if client_id in self.order.participants and not self.closed:
+            self.settle(Answer.failed(client_id, error))
+
+    def abort(self, reason: str) -> None:
+        """Stop collecting; nothing will be folded."""
+        self.aborted = self.aborted or reason
+        self.changed.beat()
+
+    async def close(self) -> None:
+        """No update is accepted any more; who has not answered is missing."""
+        async with self.gate:
+            self.closed = True
+        for client_id in self.open_clients:
+            self.settle(Answer(client_id, "missing", "round_closed", "did not answer within the round"))
+
+    def finish(self, *, code: str = "", reason: str = "", sum_digest: str = "", sum_size: int = 0) -> None:
+        """Set the outcome that the reducer is waiting for."""
+        self.outcome = control.RoundOutcome(
+            sum=sum_digest,
+            sum_size=sum_size,
+            weight=self.weight,
+            clients=[self.answers[c].to_wire() for c in sorted(self.answers)],
+            refused=dict(self.refused),
+            code=code,
+            reason=reason,
+        )
+        self.enter("done")
+
+    def progress(self) -> control.RoundProgress:
+        """The round as the reducer's dashboard shows it."""
+        statuses = [a.status for a in self.answers.values()]
+        return control.RoundProgress(
+            phase=self.phase,
+            participants=len(self.order.participants),
+            answered=statuses.count("accepted"),
+            failed=len(statuses) - statuses.count("accepted"),
+            busy=self.open_clients if self.phase == "collect" else [],
+            outcome=self.outcome,
+        )

@@ -1,0 +1,92 @@
+"""The rounds of this combiner: started by the reducer, driven here, ended by the reducer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from fedn.combiner.phases import drive
+from fedn.combiner.phases.collect import task_for
+from fedn.combiner.phases.stage import Stage
+from fedn.combiner.round import Order, Round
+from fedn.combiner.tools import Tools
+from fedn.errors import Conflict, StaleTerm, UnknownRound
+from fedn.wire.v1 import combiner_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+
+class Rounds:
+    """Rounds by id. Every change of the reducer's carries its term; a lower one is refused (fencing)."""
+
+    def __init__(self, tools: Tools, *, term: int) -> None:
+        self._tools = tools
+        self._rounds: dict[str, Round] = {}
+        self._drivers: dict[str, asyncio.Task[None]] = {}
+        self._term = term
+        self.draining = False
+
+    def running(self) -> list[Round]:
+        """Rounds without an outcome yet."""
+        return [r for r in self._rounds.values() if r.outcome is None]
+
+    def get(self, round_id: str) -> Round:
+        """The round, or UnknownRound."""
+        try:
+            return self._rounds[round_id]
+        except KeyError:
+            raise UnknownRound(f"round {round_id!r} is not known to this combiner") from None
+
+    def fence(self, term: int) -> None:
+        """Refuse a leader that was replaced; remember the newest."""
+        if term < self._term:
+            raise StaleTerm(f"term {term} is over; the newest leader's is {self._term}")
+        self._term = term
+
+    async def start(self, order: Order) -> None:
+        """Begin the round, or go on with it when it is known (idempotent)."""
+        if order.round_id in self._rounds:
+            return
+        if self.draining:
+            raise Conflict("this combiner is draining and takes no new round")
+        round_ = self._rounds[order.round_id] = Round(order)
+        await self._sweep()
+        log.info("round %s: %s with %d clients", order.round_id, order.kind, len(order.participants))
+        self._drivers[order.round_id] = asyncio.create_task(drive(round_, Stage(round_, self._tools)))
+
+    async def end(self, round_id: str, *, committed: bool) -> None:
+        """The reducer is done with the round: tell its clients, forget it. Unknown rounds are fine."""
+        round_ = self._rounds.pop(round_id, None)
+        driver = self._drivers.pop(round_id, None)
+        if round_ is not None and driver is not None:
+            round_.abort("the reducer ended the round")
+            await driver
+            for client_id in round_.order.participants:
+                ended = pb.RoundEnded(round_id=round_id, committed=committed)
+                self._tools.roster.tell(client_id, pb.CombinerCommand(ended=ended))
+        await asyncio.to_thread(self._tools.journal.end, round_id)
+
+    async def stop(self) -> None:
+        """Leave all rounds as they are; the journal keeps what was accepted."""
+        for driver in self._drivers.values():
+            driver.cancel()
+        await asyncio.gather(*self._drivers.values(), return_exceptions=True)
+
+    def greet(self, client_id: str) -> None:
+        """A client attached: give it the task that it still owes, with the time that is left."""
+        for round_ in self.running():
+            if client_id in round_.order.participants and client_id not in round_.answers and round_.deadline:
+                left = round_.deadline - self._tools.clock()
+                if left > 0:
+                    self._tools.roster.give(client_id, task_for(round_, client_id, left))
+
+    async def _sweep(self) -> None:
+        """Delete blobs that no open round needs; models come again when they are asked for."""
+        needed = {d for r in self._rounds.values() for d in (r.order.model, r.order.package)}
+        await asyncio.to_thread(self._sweep_shelf, needed)
+
+    def _sweep_shelf(self, needed: set[str]) -> None:
+        needed = needed | self._tools.journal.needed()
+        for digest in list(self._tools.shelf.digests()):
+            if digest not in needed:
+                self._tools.shelf.delete(digest)

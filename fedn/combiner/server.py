@@ -1,0 +1,132 @@
+"""The combiner's process.
+
+::
+
+    reducer ──Control──▶ rounds ─▶ phases ─▶ journal (SQLite) ─▶ shelf (files)
+    clients ──Attach───▶ roster ◀─ tasks      ▲ accepted updates
+            ──Blobs────▶ shelf                │
+            ──Submit───▶ intake ──────────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fedn.combiner.announce import announce
+from fedn.combiner.attach import CombinerService
+from fedn.combiner.control import ControlService
+from fedn.combiner.intake import Intake
+from fedn.combiner.journal import Journal
+from fedn.combiner.roster import Roster
+from fedn.combiner.rounds import Rounds
+from fedn.combiner.tools import Tools
+from fedn.config import CombinerSettings
+from fedn.storage import folder
+from fedn.storage.files import FileBlobs
+from fedn.storage.sqlite import SqliteState
+from fedn.wire.admission import Admission
+from fedn.wire.blobs import BlobService
+from fedn.wire.channel import listen, new_server
+from fedn.wire.rest import async_client
+from fedn.wire.settings import TransferSettings
+from fedn.wire.v1 import blobs_pb2_grpc, combiner_pb2_grpc, control_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+FAREWELL_S = 1.0
+
+
+def scratch_folder(root: Path) -> Path:
+    """An empty folder for files of running rounds."""
+    scratch = root / "scratch"
+    scratch.mkdir(exist_ok=True)
+    for leftover in scratch.iterdir():
+        leftover.unlink()
+    return scratch
+
+
+class Combiner:
+    """One combiner: everything of the picture above, wired."""
+
+    def __init__(self, settings: CombinerSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        root = folder.prepare(settings.dir)
+        self._lock = folder.hold(root)
+        self.identity = folder.identity(root)
+        self.name = settings.name or f"combiner-{self.identity[:6]}"
+        self.shelf = FileBlobs(root / "blobs")
+        self._state = SqliteState(root / "journal.db")
+        journal = Journal(self._state)
+        self.roster = Roster(clock)
+        tools = Tools(
+            roster=self.roster,
+            shelf=self.shelf,
+            journal=journal,
+            scratch=scratch_folder(root),
+            clock=clock,
+            reconnect_grace_s=settings.reconnect_grace_s,
+            threads=settings.threads,
+        )
+        self.rounds = Rounds(tools, term=journal.highest_term())
+        self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
+        self._server = new_server()
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises PortTaken."""
+        settings = self._settings
+        blobs = BlobService(
+            self.shelf,
+            admission=Admission(settings.transfers_at_once),
+            check=self._intake.check_upload,
+            settings=TransferSettings(stall_timeout_s=settings.stall_timeout_s),
+        )
+        clients = CombinerService(self.name, self.roster, self.rounds, self._intake, heartbeat_s=settings.heartbeat_s)
+        combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
+        blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)
+        control_pb2_grpc.add_ControlServicer_to_server(
+            ControlService(self.name, self.roster, self.rounds), self._server
+        )
+        self.port = await listen(self._server, settings.host, settings.port)
+        log.info("combiner %s listens on %s:%d", self.name, settings.host, self.port)
+
+    @property
+    def address(self) -> str:
+        """Where clients and the reducer dial."""
+        return self._settings.advertise or f"{self._settings.host}:{self.port}"
+
+    async def stop(self) -> None:
+        """End streams and rounds; the journal keeps what was accepted."""
+        for seat in self.roster.attached():
+            if seat.stream is not None:
+                seat.stream.close()
+        await self._server.stop(FAREWELL_S)
+        await self.rounds.stop()
+        self._state.close()
+
+
+async def serve(settings: CombinerSettings) -> None:
+    """Run a combiner until SIGTERM or SIGINT."""
+    combiner = Combiner(settings)
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    await combiner.start()
+    async with async_client(settings.reducer) as client:
+        announcing = asyncio.create_task(
+            announce(client, name=combiner.name, identity=combiner.identity, address=combiner.address)
+        )
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([announcing, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if announcing.done():
+                announcing.result()
+        finally:
+            announcing.cancel()
+            stopping.cancel()
+            await combiner.stop()

@@ -1,0 +1,242 @@
+"""Typed settings of the three roles: defaults, then a file, then the environment, then the command line.
+
+An environment variable is ``FEDN_<ROLE>_<FIELD>`` in upper case, such as ``FEDN_REDUCER_PORT``; an empty one
+counts as not set. Help, unit and limits stand beside each field: command line and docs come from them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
+
+from fedn.errors import ConfigInvalid
+from fedn.yaml_file import in_words, nearest, read_yaml
+
+MIB = 1024 * 1024
+LOG_LEVELS = ("debug", "info", "warning", "error")
+NAME = (r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, '.', '_' and '-', at most 63")
+URL = (r"https?://[^\s/?#]+/?", "an address such as http://127.0.0.1:8090")
+HOST_PORT = (r"[^\s/]+:\d{1,5}", "an address such as 192.0.2.7:8091")
+# The client gives these to the scripts that it runs; a script's environment must not stop a client.
+GIVEN_TO_SCRIPTS = frozenset({"FEDN_CLIENT_SETTINGS"})
+
+
+def rules(help: str, **more: Any) -> dict[str, Any]:  # noqa: A002
+    """A field's help and its `unit`, `min`, `max`, `choices`, `pattern` (regex, words), `shared` variable."""
+    return {"help": help, **more}
+
+
+LOG_LEVEL = rules("How much to log.", choices=LOG_LEVELS)
+MAX_MODEL = rules("Larger models are refused.", unit="bytes", min=1024)
+MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=1024)
+REDUCER = rules("Address of the reducer.", pattern=URL)
+STALL = rules("A transfer without progress for this long is given up.", unit="s", min=0.1, max=3600)
+HOST = rules("Address to listen at.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the settings of all roles have in common."""
+
+    role: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducerSettings(Settings):
+    """Settings of `fedn run reducer`."""
+
+    role: ClassVar[str] = "reducer"
+    host: str = field(default="127.0.0.1", metadata=HOST)
+    port: int = field(default=8090, metadata=rules("Port to listen at.", min=1, max=65535))
+    dir: Path = field(default=Path(".fedn/reducer"), metadata=rules("Folder of the state and the models."))
+    workers: int = field(default=2, metadata=rules("Processes that answer requests.", min=1, max=64))
+    threads: int = field(default=8, metadata=rules("Threads in each worker.", min=1, max=512))
+    lease_s: float = field(
+        default=5.0, metadata=rules("A leader silent for this long is replaced.", unit="s", min=0.1, max=3600)
+    )
+    max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
+    max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
+    log_level: str = field(default="info", metadata=LOG_LEVEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinerSettings(Settings):
+    """Settings of `fedn run combiner`."""
+
+    role: ClassVar[str] = "combiner"
+    name: str | None = field(
+        default=None, metadata=rules("Name of this combiner, unique in the network.", pattern=NAME)
+    )
+    host: str = field(default="127.0.0.1", metadata=HOST)
+    port: int = field(default=0, metadata=rules("Port to listen at; 0 takes a free one.", min=0, max=65535))
+    advertise: str | None = field(
+        default=None, metadata=rules("Address that clients dial, if not host:port.", pattern=HOST_PORT)
+    )
+    reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
+    dir: Path = field(default=Path(".fedn/combiner"), metadata=rules("Folder of the journal and of updates."))
+    heartbeat_s: float = field(
+        default=5.0,
+        metadata=rules("Time between signs of life to the reducer.", unit="s", min=0.05, max=3600),
+    )
+    reconnect_grace_s: float = field(
+        default=10.0,
+        metadata=rules("A lost client may come back within this time.", unit="s", min=0, max=3600),
+    )
+    transfers_at_once: int = field(
+        default=3, metadata=rules("Transfers that run at once; others wait in line.", min=1, max=1024)
+    )
+    stall_timeout_s: float = field(default=30.0, metadata=STALL)
+    max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
+    threads: int | None = field(
+        default=None, metadata=rules("Threads that fold models; else one per CPU.", min=1, max=1024)
+    )
+    log_level: str = field(default="info", metadata=LOG_LEVEL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientSettings(Settings):
+    """Settings of `fedn run client`."""
+
+    role: ClassVar[str] = "client"
+    name: str | None = field(default=None, metadata=rules("Name of this client, unique in the network.", pattern=NAME))
+    reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
+    combiner: str | None = field(default=None, metadata=rules("Name of the preferred combiner.", pattern=NAME))
+    dir: Path = field(default=Path(".fedn/client"), metadata=rules("Folder of identity, packages and work."))
+    data_dir: Path | None = field(
+        default=None, metadata=rules("Folder of the private data, given to scripts.", shared="FEDN_DATA_DIR")
+    )
+    parts: int | None = field(
+        default=None,
+        metadata=rules("In how many parts the data is split, given to scripts.", min=1, max=2**31),
+    )
+    stall_timeout_s: float = field(default=30.0, metadata=STALL)
+    max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
+    max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
+    log_level: str = field(default="info", metadata=LOG_LEVEL)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def variable(cls: type[Settings], name: str) -> str:
+    """The environment variable of a field."""
+    return f"FEDN_{cls.role}_{name}".upper()
+
+
+def load(
+    cls: type[S],
+    *,
+    file: Path | None = None,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+) -> S:
+    """The settings of a role; an override of None counts as not given.
+
+    Raises ConfigInvalid, naming file and line, or the variable, or the option.
+    """
+    found: dict[str, object] = {}
+    for key, given in (
+        *_from_file(cls, file),
+        *_from_environment(cls, environ),
+        *_from_overrides(cls, overrides),
+    ):
+        found[key] = given
+    return cls(**found)  # each value was checked against its field's type
+
+
+def _from_file(cls: type[Settings], file: Path | None) -> Iterator[tuple[str, object]]:
+    if file is None:
+        return
+    known = {f.name: f for f in fields(cls)}
+    for key, node in read_yaml(file).mapping("settings", known).items():
+        if node.value is not None:
+            yield key, _value(cls, known[key], node.value, node.wrong, key)
+
+
+def _from_environment(cls: type[Settings], environ: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    names = {f.name: variable(cls, f.name) for f in fields(cls)}
+    shared = {f.name: str(f.metadata["shared"]) for f in fields(cls) if "shared" in f.metadata}
+    _refuse_unknown_variables(cls, environ, names.values())
+    for f in fields(cls):
+        for name in (names[f.name], shared.get(f.name, "")):
+            if environ.get(name, "").strip():
+                yield f.name, _value(cls, f, environ[name].strip(), ConfigInvalid, name, parse=True)
+                break
+
+
+def _refuse_unknown_variables(cls: type[Settings], environ: Mapping[str, str], known: Collection[str]) -> None:
+    for name in sorted(environ):
+        if name.startswith(f"FEDN_{cls.role.upper()}_") and name not in known and name not in GIVEN_TO_SCRIPTS:
+            raise ConfigInvalid(f"unknown environment variable {name!r}{nearest(name, known)}")
+
+
+def _from_overrides(cls: type[Settings], overrides: Mapping[str, object] | None) -> Iterator[tuple[str, object]]:
+    known = {f.name: f for f in fields(cls)}
+    for key, raw in (overrides or {}).items():
+        if key not in known:
+            raise ConfigInvalid(f"unknown setting {key!r}{nearest(key, known)}")
+        if raw is not None:
+            yield key, _value(cls, known[key], raw, ConfigInvalid, "--" + key.replace("_", "-"))
+
+
+def _value(
+    cls: type[Settings],
+    f: Field[Any],
+    raw: object,
+    wrong: Callable[[str], ConfigInvalid],
+    shown: str,
+    *,
+    parse: bool = False,
+) -> object:
+    """`raw` as the field's type and within its rules; `parse` reads numbers from text."""
+    hint = get_type_hints(cls)[f.name]
+    kind = next((t for t in get_args(hint) if t is not type(None)), hint)
+    value = _converted(kind, raw, parse=parse)
+    if value is None or not _within(f.metadata, value):
+        raise wrong(f"{shown}: expected {_expected(kind, f.metadata)}, found {in_words(raw)}")
+    return value
+
+
+def _converted(kind: type, raw: object, *, parse: bool) -> object:
+    """The value in its type, or None when it is none of that type."""
+    if kind is Path:
+        return Path(raw).expanduser() if isinstance(raw, str | Path) and str(raw).strip() else None
+    if kind is str:
+        return raw if isinstance(raw, str) and raw.strip() else None
+    if parse and isinstance(raw, str):
+        try:
+            return kind(raw)
+        except ValueError:
+            return None
+    if isinstance(raw, bool) or not isinstance(raw, int if kind is int else (int, float)):
+        return None
+    try:
+        return kind(raw)
+    except OverflowError:
+        return None
+
+
+def _within(limits: Mapping[str, Any], value: object) -> bool:
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    if isinstance(value, int | float):
+        return bool(limits.get("min", -math.inf) <= value <= limits.get("max", math.inf))
+    if "pattern" in limits:
+        return re.fullmatch(limits["pattern"][0], str(value)) is not None
+    return "choices" not in limits or value in limits["choices"]
+
+
+def _expected(kind: type, limits: Mapping[str, Any]) -> str:
+    if "choices" in limits:
+        return "one of " + ", ".join(limits["choices"])
+    if "pattern" in limits:
+        return str(limits["pattern"][1])
+    words = {int: "a whole number", float: "a number", str: "text"}.get(kind, "a path")
+    low, high = limits.get("min"), limits.get("max")
+    if low is not None and high is not None:
+        return f"{words} from {low} to {high}"
+    return words if low is None else f"{words} of at least {low}"

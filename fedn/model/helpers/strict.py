@@ -1,0 +1,39 @@
+"""A model file is loaded into a model of the same names, shapes and dtypes, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from fedn.errors import SchemaMismatch
+
+
+class Tensor(Protocol):
+    """What NumPy's and PyTorch's tensors have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        ...
+
+    @property
+    def dtype(self) -> object:
+        """The type of the elements; its str() names it."""
+        ...
+
+
+def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise `SchemaMismatch`, which names the first difference of a file's tensors from a model's."""
+    for name in sorted(found.keys() | expected.keys()):
+        if name not in found:
+            raise SchemaMismatch(f"the model has a tensor {name!r}, the file has none")
+        if name not in expected:
+            raise SchemaMismatch(f"the file has a tensor {name!r}, the model has none")
+        in_file, in_model = describe(found[name]), describe(expected[name])
+        if in_file != in_model:
+            raise SchemaMismatch(f"tensor {name!r} is {in_file} in the file, {in_model} in the model")
+
+
+def describe(tensor: Tensor) -> str:
+    """A tensor's dtype and shape, as in ``float32 [200, 784]``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,60 @@
+"""`/`, `/add`, `/assign`, `/health`, `/ready`: who is there, and who comes in."""
+
+from __future__ import annotations
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from fedn.errors import BadInput, FednError
+from fedn.reducer import discovery
+from fedn.reducer.api import Office, fields_of, shown
+from fedn.reducer.views import network_view
+
+
+def blueprint(office: Office) -> Blueprint:
+    """The routes of the network."""
+    routes, desk, engine = Blueprint("network", __name__), office.desk, office.engine
+
+    @routes.get("/")
+    @routes.get("/api/v1/network")
+    def state() -> ResponseReturnValue:
+        """The state of the network."""
+        return shown("network.html", network_view(desk, engine.ask(lambda network: network.survey())))
+
+    @routes.get("/assign")
+    def assign() -> ResponseReturnValue:
+        """A client asks where to go (`client_id`, `name`, `combiner` for a preferred one)."""
+        wanted = discovery.Request(
+            client_id=request.args.get("client_id", ""),
+            name=request.args.get("name", ""),
+            preferred=request.args.get("combiner") or None,
+        )
+        return discovery.assign(desk.state, engine.ask(lambda network: network.survey()), wanted)
+
+    @routes.post("/add")
+    def add() -> ResponseReturnValue:
+        """A combiner says where it is (`name`, `identity`, `address`)."""
+        given = fields_of(request)
+        unknown = set(given) - {"name", "identity", "address"}
+        if unknown:
+            raise BadInput(f"unknown keys: {', '.join(sorted(unknown))}")
+        values = {key: str(given.get(key, "")) for key in ("name", "identity", "address")}
+        seen = engine.ask(lambda network: network.survey())
+        discovery.add_combiner(desk.state, seen, **values)
+        return {"name": values["name"]}, 201
+
+    @routes.get("/health")
+    def health() -> ResponseReturnValue:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @routes.get("/ready")
+    def ready() -> ResponseReturnValue:
+        """The stores answer, so the process can do its work."""
+        try:
+            desk.state.count("trail")
+        except FednError as error:
+            return {"status": "not ready", "error": error.as_json()}, 503
+        return {"status": "ready"}
+
+    return routes

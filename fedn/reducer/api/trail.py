@@ -1,0 +1,28 @@
+"""`/api/v1/trail` and `/api/v1/models`: read only; no route changes the trail."""
+
+from __future__ import annotations
+
+from flask import Blueprint, send_file
+from flask.typing import ResponseReturnValue
+
+from fedn.reducer.api import Office, shown
+
+
+def blueprint(office: Office) -> Blueprint:
+    """The routes of the model trail."""
+    routes, desk = Blueprint("trail", __name__), office.desk
+
+    @routes.get("/trail")
+    @routes.get("/api/v1/trail")
+    def records() -> ResponseReturnValue:
+        """All records of the trail, oldest first."""
+        return shown("trail.html", {"records": desk.trail.records()})
+
+    @routes.get("/api/v1/models/<digest>")
+    @routes.get("/api/v1/receipts/<digest>", endpoint="receipt")
+    def blob(digest: str) -> ResponseReturnValue:
+        """A model of the trail (safetensors), or a round's receipt (JSON), by its sha256."""
+        stream = desk.blobs.open(digest)
+        return send_file(stream, mimetype="application/octet-stream", download_name=f"{digest[:12]}.safetensors")
+
+    return routes

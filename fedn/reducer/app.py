@@ -1,0 +1,45 @@
+"""The reducer's Flask application."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, render_template
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+from fedn.errors import FednError
+from fedn.reducer.api import Office, context, network, seed, sessions, start, trail, wants_page
+from fedn.reducer.desk import Desk
+from fedn.reducer.engine import Engine
+
+log = logging.getLogger(__name__)
+
+
+def create_app(desk: Desk, engine: Engine) -> Flask:
+    """The application over the given stores and engine; the caller starts and stops both."""
+    app = Flask("fedn.reducer", template_folder="dashboard/templates", static_folder="dashboard/static")
+    office = Office(desk, engine)
+    for module in (network, seed, context, start, sessions, trail):
+        app.register_blueprint(module.blueprint(office))
+    app.register_error_handler(FednError, refused)
+    app.register_error_handler(HTTPException, not_served)
+    return app
+
+
+def refused(error: FednError) -> ResponseReturnValue:
+    """Every failure as {error: {code, reason, detail}}, or as a page for a browser."""
+    if error.http >= FednError.http and type(error) is FednError:
+        log.error("internal error: %s", error)
+    if wants_page():
+        return render_template("error.html", error=error, status=error.http), error.http
+    return {"error": error.as_json()}, error.http
+
+
+def not_served(error: HTTPException) -> ResponseReturnValue:
+    """What the web framework refuses, in the same form."""
+    status = error.code or 500
+    code = {404: "not_found", 405: "method_not_allowed", 413: "model_too_large"}.get(status, "bad_input")
+    if wants_page():
+        return render_template("error.html", error={"code": code, "reason": error.description}, status=status), status
+    return {"error": {"code": code, "reason": error.description or "", "detail": {}}}, status

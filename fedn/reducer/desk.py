@@ -1,0 +1,78 @@
+"""What the reducer's parts work with: the two stores, a scratch folder, the trail and the sessions."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedn.config import ReducerSettings
+from fedn.errors import BlobCorrupt
+from fedn.reducer.sessions import Sessions
+from fedn.reducer.trail import Trail
+from fedn.storage.blobs import Blobs
+from fedn.storage.files import FileBlobs
+from fedn.storage.folder import prepare
+from fedn.storage.sqlite import SqliteState
+from fedn.storage.state import State
+
+RECEIPT_LIMIT_BYTES = 64 * 2**20
+BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The reducer's tools; one per worker process, made after the fork."""
+
+    settings: ReducerSettings
+    state: State
+    blobs: Blobs
+    scratch: Path
+    uploads: Path
+    trail: Trail
+    sessions: Sessions
+
+    @staticmethod
+    def open(settings: ReducerSettings) -> Desk:
+        """The embedded stores in the reducer's folder."""
+        root = prepare(settings.dir)
+        state = SqliteState(root / "state.db")
+        scratch, uploads = prepare(root / "scratch"), prepare(root / "uploads")
+        return Desk(settings, state, FileBlobs(root / "blobs"), scratch, uploads, Trail(state), Sessions(state))
+
+    def close(self) -> None:
+        """Close the stores."""
+        self.state.close()
+
+    def local(self, digest: str) -> Path:
+        """A local file of a blob, fetched and verified if it is not here yet."""
+        path = self.scratch / digest
+        if not path.exists():
+            self.blobs.fetch(digest, path)
+        return path
+
+    def store(self, content: bytes, digest: str) -> None:
+        """Put a small blob."""
+        path = self.scratch / f"{digest}.new"
+        path.write_bytes(content)
+        self.blobs.put(path, digest)
+        path.unlink()
+
+    def check_blob(self, digest: str) -> bytes | None:
+        """Read a blob through and verify it; its bytes if it is small. Raises NotFound, BlobCorrupt."""
+        small = (self.blobs.size(digest) or 0) <= RECEIPT_LIMIT_BYTES
+        hashed, kept = hashlib.sha256(), []
+        with self.blobs.open(digest) as stream:
+            while block := stream.read(BLOCK_BYTES):
+                hashed.update(block)
+                if small:
+                    kept.append(block)
+        if hashed.hexdigest() != digest:
+            raise BlobCorrupt("the blob's bytes do not match its digest")
+        return b"".join(kept) if small else None
+
+    def tidy(self, keep: set[str]) -> None:
+        """Delete scratch files but those named."""
+        for path in self.scratch.iterdir():
+            if path.name not in keep:
+                path.unlink(missing_ok=True)

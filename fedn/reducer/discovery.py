@@ -1,0 +1,130 @@
+"""Discovery: which combiner a client dials, and which part of the data is its own.
+
+Both are claims in the client's document, made by inserting unique fields, so concurrent requests in several
+workers cannot give one part twice: `part` is the lowest free number, `seat` is "<combiner>/<k>" with the lowest
+free k of the combiner that has the fewest clients. A client that comes back finds its claim again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fedn.errors import AlreadyExists, BadInput, NameTaken, NoCombiner, NotFound, VersionConflict
+from fedn.reducer.network import Seen
+from fedn.storage.state import State
+
+EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so long has given up its part
+NAME_LIMIT = 128
+
+
+@dataclass(frozen=True)
+class Request:
+    """A client asks for a seat."""
+
+    client_id: str
+    name: str
+    preferred: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, value in (("client_id", self.client_id), ("name", self.name)):
+            if not value or len(value) > NAME_LIMIT or not value.isprintable():
+                raise BadInput(f"{what} must be 1 to {NAME_LIMIT} printable characters")
+
+
+def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, Any]:
+    """The client's seat: {client_id, name, part, combiner, address}.
+
+    Raises NoCombiner, NotFound for a preferred combiner that does not exist, NameTaken.
+    """
+    up = {combiner.name: combiner for combiner in seen if combiner.up}
+    if not up:
+        raise NoCombiner("no combiner is up" if seen else "no combiner has announced itself yet")
+    if request.preferred is not None and request.preferred not in {combiner.name for combiner in seen}:
+        raise NotFound(f"there is no combiner {request.preferred!r}")
+    attached = {client.client_id for combiner in seen for client in combiner.clients()}
+    while True:
+        try:
+            claim = _claim(state, up, attached, request)
+        except (AlreadyExists, VersionConflict):
+            continue  # another request took that part or seat at the same moment
+        given = {key: claim[key] for key in ("name", "part", "combiner")}
+        return {"client_id": request.client_id, "address": up[claim["combiner"]].address} | given
+
+
+def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request) -> dict[str, Any]:
+    now = time.time()
+    claims = _without_expired(state, state.find("clients"), attached, now)
+    for other in claims:
+        if other["name"] == request.name and other["_id"] != request.client_id:
+            if other["_id"] in attached:
+                raise NameTaken(f"another client is connected under the name {request.name!r}")
+            state.delete("clients", other["_id"], version=other["_version"])
+            return _claim(state, up, attached, request)
+    mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
+    others = [claim for claim in claims if claim["_id"] != request.client_id]
+    combiner = _choose(up, others, mine, request.preferred)
+    stays = mine is not None and mine["combiner"] == combiner
+    seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
+    asked = {"name": request.name, "combiner": combiner, "seat": seat, "asked": now}
+    if mine is not None:
+        return state.replace("clients", mine | asked)
+    taken = {claim["part"] for claim in others}
+    part = next(k for k in itertools.count() if k not in taken)
+    return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
+
+
+def _choose(
+    up: dict[str, Seen], others: Sequence[dict[str, Any]], mine: dict[str, Any] | None, preferred: str | None
+) -> str:
+    """The preferred combiner if it is up; else where the client was; else the one with the fewest clients."""
+    if preferred is not None and preferred in up:
+        return preferred
+    if mine is not None and mine["combiner"] in up:
+        return str(mine["combiner"])
+    packed = Counter(dict.fromkeys(up, 0))
+    packed.update(claim["combiner"] for claim in others if claim["combiner"] in up)
+    return min(packed, key=lambda name: (packed[name], name))
+
+
+def _free_seat(combiner: str, others: Sequence[dict[str, Any]]) -> str:
+    taken = {claim["seat"] for claim in others}
+    return next(seat for k in itertools.count() if (seat := f"{combiner}/{k}") not in taken)
+
+
+def _without_expired(
+    state: State, claims: Sequence[dict[str, Any]], attached: set[str], now: float
+) -> list[dict[str, Any]]:
+    """Delete claims that nobody holds any more; return the others."""
+    living = []
+    for claim in claims:
+        if claim["_id"] in attached or now - claim["asked"] < EXPIRY_S:
+            living.append(claim)
+        else:
+            state.delete("clients", claim["_id"], version=claim["_version"])
+    return living
+
+
+def add_combiner(state: State, seen: Sequence[Seen], *, name: str, identity: str, address: str) -> None:
+    """Note where a combiner is. Raises NameTaken while another combiner of that name answers."""
+    if not name or len(name) > NAME_LIMIT or not name.isprintable() or "/" in name:
+        raise BadInput(f"a combiner's name must be 1 to {NAME_LIMIT} printable characters without '/'")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise BadInput(f"a combiner's address must be host:port, not {address!r}")
+    entry = {"identity": identity, "address": address}
+    present = state.get("combiners", name)
+    if present is None:
+        try:
+            state.insert("combiners", {"_id": name} | entry)
+        except AlreadyExists:
+            add_combiner(state, seen, name=name, identity=identity, address=address)
+        return
+    if present["identity"] != identity and any(c.name == name and c.up for c in seen):
+        raise NameTaken(f"another combiner is up under the name {name!r}")
+    if present["identity"] != identity or present["address"] != address:
+        state.replace("combiners", present | entry)

@@ -1,0 +1,205 @@
+"""The session driver: runs in the worker that holds the lease, takes the active session from round to round.
+
+::
+
+    waiting ──clients_required are connected──▶ train round ──▶ validate round ──▶ next, until config.rounds
+       │ wait_timeout                              │ failed: again, up to config.attempts
+       └──▶ session failed                         └──▶ session failed
+
+Everything it needs is in the store: after a change of leader the next one goes on where the trail ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from fedn.errors import FednError, PackageMissing, QuorumNotMet, RoundFailed, SeedMissing, StaleTerm
+from fedn.reducer.desk import Desk
+from fedn.reducer.network import Network, Seen
+from fedn.reducer.participants import ConnectedClient, choose
+from fedn.reducer.round import Plan, RoundRun
+from fedn.reducer.session_config import SessionConfig
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 0.25  # between looks for a new session, a stop, or missing clients; never within a round
+
+
+class Stopped(FednError):
+    """The session was asked to stop."""
+
+    code = "stopped"
+
+
+class Driver:
+    """Leads until it is cancelled or fenced. `fresh()` says whether the lease still holds."""
+
+    def __init__(self, desk: Desk, network: Network, *, term: int, fresh: Callable[[], bool]) -> None:
+        self._desk = desk
+        self._network = network
+        self._term = term
+        self._fresh = fresh
+
+    async def lead(self, woken: asyncio.Event) -> None:
+        """Run sessions as they come."""
+        while True:
+            woken.clear()
+            session = await asyncio.to_thread(self._desk.sessions.active)
+            if session is not None:
+                await self._run(session)
+                continue
+            try:
+                await asyncio.wait_for(woken.wait(), LOOK_AGAIN_S)
+            except TimeoutError:
+                continue
+
+    async def _run(self, session: dict[str, Any]) -> None:
+        """One session to its end; whatever goes wrong becomes its status, with code and reason."""
+        session_id = session["_id"]
+        try:
+            await self._rounds(session_id, SessionConfig.parse(session["config"]))
+        except StaleTerm:
+            raise
+        except Stopped as error:
+            await self._end(session_id, "stopped", error)
+        except FednError as error:
+            log.warning("session %s failed: %s", session_id, error)
+            await self._end(session_id, "failed", error)
+        except Exception as error:  # the outermost loop of a session: it must end with a reason
+            log.exception("session %s failed", session_id)
+            await self._end(session_id, "failed", FednError(f"{type(error).__name__}: {error}"))
+        else:
+            await asyncio.to_thread(self._desk.sessions.end, session_id, "finished")
+            log.info("session %s finished", session_id)
+
+    async def _end(self, session_id: str, status: str, error: FednError) -> None:
+        await asyncio.to_thread(self._desk.sessions.end, session_id, status, code=error.code, reason=error.reason)
+
+    async def _rounds(self, session_id: str, config: SessionConfig) -> None:
+        done = await asyncio.to_thread(self._desk.trail.of_session, session_id)
+        number = len(done) + 1
+        if done and config.validate:
+            await self._validate_once(session_id, config, len(done))
+        while number <= config.rounds:
+            await self._train(session_id, config, number)
+            if config.validate:
+                await self._validate_once(session_id, config, number)
+            number += 1
+
+    async def _train(self, session_id: str, config: SessionConfig, number: int) -> None:
+        """One round, tried again when it fails, up to `attempts` times."""
+        failed = await asyncio.to_thread(self._attempts_failed, session_id, number)
+        while True:
+            plan = await self._plan(session_id, config, number, kind="train", attempt=failed + 1)
+            try:
+                await self._conduct(RoundRun(self._desk, self._network, plan, fresh=self._fresh), session_id)
+                return
+            except RoundFailed as error:
+                failed += 1
+                log.warning("round %d of %s, attempt %d: %s", number, session_id, failed, error)
+                if failed >= config.attempts:
+                    raise QuorumNotMet(f"round {number} failed {failed} times; the last: {error.reason}") from None
+
+    async def _validate_once(self, session_id: str, config: SessionConfig, number: int) -> None:
+        """Validate the newest model; a validation that fails is noted in its document and costs no round."""
+        attempts = await asyncio.to_thread(self._rounds_of, session_id, number, "validate")
+        if any(a["status"] != "started" for a in attempts):
+            return
+        plan = await self._plan(session_id, config, number, kind="validate", attempt=1)
+        try:
+            await self._conduct(RoundRun(self._desk, self._network, plan, fresh=self._fresh), session_id)
+        except RoundFailed as error:
+            log.warning("validation of round %d of %s: %s", number, session_id, error)
+
+    def _rounds_of(self, session_id: str, number: int, kind: str) -> list[dict[str, Any]]:
+        return self._desk.state.find("rounds", where={"session": session_id, "round": number, "kind": kind})
+
+    def _attempts_failed(self, session_id: str, number: int) -> int:
+        return sum(r["status"] == "failed" for r in self._rounds_of(session_id, number, "train"))
+
+    async def _plan(self, session_id: str, config: SessionConfig, number: int, *, kind: str, attempt: int) -> Plan:
+        """What the round is to do; a round that a former leader began goes on as it was laid out."""
+        round_id = f"{session_id}.{number}.{kind}.{attempt}"
+        latest, package = (
+            await asyncio.to_thread(self._desk.trail.latest),
+            await asyncio.to_thread(self._package),
+        )
+        if latest is None:
+            raise SeedMissing("there is no seed model; upload one at /seed")
+        begun = await asyncio.to_thread(self._desk.state.get, "rounds", round_id)
+        if begun is not None:
+            participants = [ConnectedClient(**client) for client in begun["participants"]]
+            addresses = begun["addresses"]
+        else:
+            seen = await self._wait_for_clients(session_id, config)
+            connected = [client for combiner in seen if combiner.up for client in combiner.clients()]
+            wanted = config.clients_requested if kind == "train" else None
+            participants = choose(connected, requested=wanted, seed=config.seed, round_number=number)
+            addresses = {combiner.name: combiner.address for combiner in seen}
+        return Plan(
+            round_id=round_id,
+            session=session_id,
+            round=number,
+            kind=kind,
+            model=latest["model"],
+            package=package,
+            participants=participants,
+            addresses=addresses,
+            config=config,
+            term=self._term,
+        )
+
+    def _package(self) -> str:
+        package = self._desk.state.get("context", "package")
+        if package is None:
+            raise PackageMissing("there is no compute package; upload one at /context")
+        return str(package["digest"])
+
+    async def _wait_for_clients(self, session_id: str, config: SessionConfig) -> list[Seen]:
+        """Until clients_required clients are connected; says what is missing, and ends by wait_timeout."""
+        clock = asyncio.get_running_loop().time
+        deadline, said = clock() + config.wait_timeout, ""
+        while True:
+            seen = await self._network.survey()
+            count = sum(len(combiner.clients()) for combiner in seen if combiner.up)
+            status, reason = "running", ""
+            if count < config.clients_required:
+                status, reason = (
+                    "waiting",
+                    f"{count} of {config.clients_required} required clients are connected",
+                )
+            session = await asyncio.to_thread(self._desk.sessions.get, session_id)
+            if session["stop"]:
+                raise Stopped("stopped by the user")
+            if (session["status"], session["reason"]) != (status, reason):
+                await asyncio.to_thread(self._desk.sessions.set_status, session_id, status, reason)
+            if status == "running":
+                return seen
+            if said != reason:
+                said = reason
+                log.info("session %s waits: %s", session_id, reason)
+            if clock() >= deadline:
+                raise QuorumNotMet(f"{reason}, and wait_timeout ({config.wait_timeout:g} s) is over")
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _conduct(self, run: RoundRun, session_id: str) -> None:
+        """Run the round beside a watch for the user's stop and for the loss of the lease."""
+        watch = asyncio.create_task(self._watch(run, session_id))
+        try:
+            await run.run()
+        finally:
+            watch.cancel()
+            stopped = (await asyncio.gather(watch, return_exceptions=True))[0]
+            if isinstance(stopped, Stopped):
+                raise stopped
+
+    async def _watch(self, run: RoundRun, session_id: str) -> None:
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            session = await asyncio.to_thread(self._desk.sessions.get, session_id)
+            if session["stop"]:
+                await run.abort("stopped by the user")
+                raise Stopped("stopped by the user")

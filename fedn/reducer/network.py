@@ -1,0 +1,64 @@
+"""The combiners and clients that are there now: asked of the combiners themselves, not of the store."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from fedn.errors import FednError
+from fedn.reducer.combiner_link import CombinerLink
+from fedn.reducer.participants import ConnectedClient
+from fedn.storage.state import State
+from fedn.wire.v1 import control_pb2 as control
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One combiner of the list; `report` is None when it does not answer."""
+
+    name: str
+    identity: str
+    address: str
+    report: control.ReportReply | None
+
+    @property
+    def up(self) -> bool:
+        """True when it takes new clients."""
+        return self.report is not None and not self.report.draining
+
+    def clients(self) -> list[ConnectedClient]:
+        """The clients that are attached to it."""
+        attached = self.report.clients if self.report is not None else []
+        return [ConnectedClient(c.client_id, c.name, c.part, self.name) for c in attached]
+
+
+class Network:
+    """Links to all combiners of the state store; lives in one event loop."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._links: dict[str, CombinerLink] = {}
+
+    def link(self, address: str) -> CombinerLink:
+        """The link to a combiner, made once per address."""
+        if address not in self._links:
+            self._links[address] = CombinerLink(address)
+        return self._links[address]
+
+    async def survey(self) -> list[Seen]:
+        """Ask every known combiner for its report, all at once, each with a deadline."""
+        known = await asyncio.to_thread(self._state.find, "combiners", sort="_id")
+        return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
+
+    async def _look(self, name: str, identity: str, address: str) -> Seen:
+        try:
+            report = await self.link(address).report()
+        except FednError:
+            return Seen(name, identity, address, None)
+        # Another combiner may have taken over the address.
+        return Seen(name, identity, address, report if report.combiner == name else None)
+
+    async def close(self) -> None:
+        """Close all links."""
+        await asyncio.gather(*(link.close() for link in self._links.values()))
+        self._links.clear()

@@ -1,0 +1,100 @@
+"""The reducer's process: gunicorn, threads, and in each worker its own stores and engine, made after the fork."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from fedn.config import ReducerSettings
+from fedn.errors import PortTaken
+from fedn.reducer.app import create_app
+from fedn.reducer.desk import Desk
+from fedn.reducer.engine import Engine
+from fedn.storage.folder import prepare
+
+log = logging.getLogger(__name__)
+
+FAREWELL_S = 3
+
+
+class Worker:
+    """One gunicorn worker's stores and engine."""
+
+    def __init__(self, settings: ReducerSettings) -> None:
+        self._settings = settings
+        self._desk: Desk | None = None
+        self._engine: Engine | None = None
+
+    def open(self) -> Flask:
+        """Open the stores, start the engine."""
+        self._desk = Desk.open(self._settings)
+        self._engine = Engine(self._desk)
+        self._engine.start()
+        return create_app(self._desk, self._engine)
+
+    def close(self) -> None:
+        """Give the lease up, close the stores."""
+        if self._engine is not None:
+            self._engine.stop()
+        if self._desk is not None:
+            self._desk.close()
+
+
+class Gunicorn(BaseApplication):  # type: ignore[misc]
+    """Gunicorn, configured from the settings instead of a file."""
+
+    def __init__(self, settings: ReducerSettings, descriptor: int) -> None:
+        self._worker = Worker(settings)
+        self._options: dict[str, Any] = {
+            "bind": f"fd://{descriptor}",
+            "workers": settings.workers,
+            "threads": settings.threads,
+            "worker_class": "gthread",
+            "preload_app": False,
+            "graceful_timeout": FAREWELL_S,
+            "timeout": 120,
+            "loglevel": "warning",
+            "proc_name": "fedn-reducer",
+            "worker_exit": self._exit(),
+            "control_socket_disable": True,
+        }
+        super().__init__()
+
+    def _exit(self) -> Callable[[Any, Any], None]:
+        def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001 - gunicorn's signature
+            self._worker.close()
+
+        return worker_exit
+
+    def load_config(self) -> None:
+        """Take the options that this version of gunicorn knows."""
+        for name, value in self._options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """In the worker, after the fork."""
+        return self._worker.open()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening address of our own, so that a taken port is one sentence. Raises PortTaken."""
+    try:
+        return socket.create_server((host, port), backlog=1024)
+    except OSError as error:
+        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
+    """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
+    prepare(settings.dir)
+    sock = bound(settings.host, settings.port)
+    host, port = sock.getsockname()[:2]
+    listening(f"http://{host}:{port}")
+    descriptor = sock.detach()
+    Gunicorn(settings, descriptor).run()

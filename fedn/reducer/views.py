@@ -1,0 +1,120 @@
+"""What the reducer shows, as plain data: the same for JSON, the pages and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedn import __version__
+from fedn.reducer.desk import Desk
+from fedn.reducer.network import Seen
+from fedn.reducer.sessions import ACTIVE
+
+
+def combiner_view(seen: Seen) -> dict[str, Any]:
+    """One combiner and its clients."""
+    clients = [] if seen.report is None else seen.report.clients
+    return {
+        "name": seen.name,
+        "address": seen.address,
+        "up": seen.up,
+        "clients": [
+            {"client_id": c.client_id, "name": c.name, "part": c.part, "task": c.task, "cpus": c.cpus}
+            for c in sorted(clients, key=lambda c: c.part)
+        ],
+    }
+
+
+def network_view(desk: Desk, seen: Sequence[Seen]) -> dict[str, Any]:
+    """The state of the network."""
+    package = desk.state.get("context", "package")
+    records = desk.state.count("trail")
+    latest = desk.trail.latest()
+    seed = desk.state.find("trail", where={"seq": 0})
+    session = desk.sessions.active() or next(iter(desk.sessions.all()), None)
+    return {
+        "version": __version__,
+        "combiners": [combiner_view(c) for c in seen],
+        "connected": sum(len(c.clients()) for c in seen),
+        "seed": seed[0]["model"] if seed else None,
+        "package": None if package is None else {k: package[k] for k in ("digest", "name", "size")},
+        "trail": {"records": records, "latest": latest["model"] if latest else None},
+        "session": None if session is None else session_view(desk, session, seen),
+    }
+
+
+def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> dict[str, Any]:
+    """A session, its rounds so far, and what it does now."""
+    rounds = rounds_view(desk, session["_id"])
+    return {
+        "id": session["_id"],
+        "status": session["status"],
+        "code": session["code"],
+        "reason": session["reason"],
+        "config": session["config"],
+        "created": session["created"],
+        "ended": session["ended"],
+        "round": sum(r["status"] == "committed" for r in rounds),
+        "rounds": rounds,
+        "live": live_view(session["_id"], seen) if session["slot"] == ACTIVE else None,
+    }
+
+
+def rounds_view(desk: Desk, session_id: str) -> list[dict[str, Any]]:
+    """One line per round number: its last attempt, with the validation of its model."""
+    documents = desk.state.find("rounds", where={"session": session_id}, sort="started")
+    validations = {d["round"]: d for d in documents if d["kind"] == "validate"}
+    lines = {d["round"]: round_line(d, validations.get(d["round"])) for d in documents if d["kind"] == "train"}
+    return [lines[number] for number in sorted(lines)]
+
+
+def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict[str, Any]:
+    """A round as tables and plots show it."""
+    measured = (validation or {}).get("metrics") or {}
+    clients = train.get("clients", [])
+    return {
+        "round": train["round"],
+        "round_id": train["round_id"],
+        "status": train["status"],
+        "code": train.get("code", ""),
+        "reason": train.get("reason", ""),
+        "participants": len(train["participants"]),
+        "updates": sum(c["status"] == "accepted" for c in clients),
+        "seconds": train.get("seconds"),
+        "model": train.get("model"),
+        "training": train.get("metrics", {}),
+        "validation": measured,
+        "validated": (validation or {}).get("num_examples", 0),
+        "loss": measured.get("loss"),
+        "accuracy": measured.get("accuracy"),
+        "refused": train.get("refused", {}),
+        "failures": [
+            {k: c[k] for k in ("name", "status", "code", "reason", "stderr_tail")}
+            for c in [*clients, *(validation or {}).get("clients", [])]
+            if c["status"] != "accepted"
+        ],
+    }
+
+
+def live_view(session_id: str, seen: Sequence[Seen]) -> dict[str, Any] | None:
+    """What the combiners report of the session's running round; None between rounds."""
+    running = [
+        (r.round_id, r.progress)
+        for c in seen
+        if c.report is not None
+        for r in c.report.rounds
+        if r.round_id.startswith(f"{session_id}.")
+    ]
+    if not running:
+        return None
+    _, number, kind, _ = running[0][0].rsplit(".", 3)
+    names = {c.client_id: c.name for s in seen if s.report is not None for c in s.report.clients}
+    return {
+        "round": int(number),
+        "kind": kind,
+        "phases": sorted({progress.phase for _, progress in running}),
+        "participants": sum(progress.participants for _, progress in running),
+        "answered": sum(progress.answered for _, progress in running),
+        "failed": sum(progress.failed for _, progress in running),
+        "busy": sorted(names.get(client, client) for _, progress in running for client in progress.busy),
+    }

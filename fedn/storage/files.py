@@ -1,0 +1,175 @@
+"""The embedded blob store: a folder of files.
+
+::
+
+    <folder>/ab/ab12…         a blob; complete, verified and synced before it has this name
+    <folder>/ab/.ab12….<tmp>  one that is being written
+    <folder>/incoming/ab12…   an upload that may be resumed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fedn.errors import BlobCorrupt, DigestMismatch, FolderUnusable, NotFound
+from fedn.storage.blobs import DIGEST, checked_digest
+from fedn.storage.folder import prepare
+
+BLOCK_BYTES = 1024 * 1024
+LEFTOVER_S = 24 * 3600.0
+
+
+class FileBlobs:
+    """`Blobs` in a folder, and the local shelf of the transfer protocol. Raises FolderUnusable."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = prepare(folder)
+        self._incoming = prepare(self._folder / "incoming")
+        self._drop_leftovers(time.time() - LEFTOVER_S)
+
+    def put(self, path: Path, digest: str) -> None:
+        """Store the file unless it is here."""
+        blob = self._path(digest)
+        if blob.exists():
+            return
+        with _writing(self._folder):
+            shard = self._shard(blob)
+            with _fresh(shard, digest) as (target, fresh):
+                found = _copy(path, target)
+                if found != digest:
+                    raise DigestMismatch(f"{path} has sha256 {found}, not {digest}")
+                target.flush()
+                os.fsync(target.fileno())
+                fresh.replace(blob)
+            _sync(shard)
+
+    def fetch(self, digest: str, destination: Path) -> None:
+        """Copy the blob to a file, verified; a copy can be made again, so it is not synced."""
+        blob = self._present(digest)
+        with _writing(destination.parent), _fresh(destination.parent, digest) as (target, fresh):
+            found = _copy(blob, target)
+            if found != digest:
+                raise BlobCorrupt(f"the blob {digest} in {blob} has the bytes of sha256 {found}", digest=digest)
+            target.flush()
+            fresh.replace(destination)
+
+    def open(self, digest: str) -> BinaryIO:
+        """The blob as a stream, not verified."""
+        return self._present(digest).open("rb")
+
+    def size(self, digest: str) -> int | None:
+        """Its bytes, or None."""
+        try:
+            return self._path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, digest: str) -> None:
+        """Delete the blob if it is here."""
+        self._path(digest).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        """All blobs."""
+        for shard in self._shards():
+            for path in list(shard.iterdir()):
+                if DIGEST.fullmatch(path.name):
+                    yield path.name
+
+    def find(self, digest: str) -> Path | None:
+        """The complete blob's file, or None."""
+        path = self._path(digest)
+        return path if path.exists() else None
+
+    def part(self, digest: str) -> Path:
+        """Where an incomplete upload rests."""
+        return self._incoming / checked_digest(digest)
+
+    def keep(self, digest: str) -> Path:
+        """Make a blob of the part, whose length and digest the caller has verified. Raises NotFound without one."""
+        part, blob = self.part(digest), self._path(digest)
+        try:
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            return self._present(digest)
+        with _writing(self._folder):
+            shard = self._shard(blob)
+            part.replace(blob)
+            _sync(shard)
+        return blob
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / checked_digest(digest)[:2] / digest
+
+    def _present(self, digest: str) -> Path:
+        path = self._path(digest)
+        if not path.exists():
+            raise NotFound(f"there is no blob {digest}")
+        return path
+
+    def _shard(self, blob: Path) -> Path:
+        if not blob.parent.exists():
+            blob.parent.mkdir(exist_ok=True)
+            _sync(self._folder)
+        return blob.parent
+
+    def _shards(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if len(path.name) == 2]
+
+    def _drop_leftovers(self, before: float) -> None:
+        """Delete what dead processes left behind, if it is old: a living one may still write what is young."""
+        temporaries = [path for shard in self._shards() for path in shard.glob(".*.tmp")]
+        for path in (*temporaries, *self._incoming.iterdir()):
+            try:
+                if path.stat().st_mtime < before:
+                    path.unlink()
+            except FileNotFoundError:  # another process was quicker
+                continue
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, IsADirectoryError):
+        raise  # about the caller's file
+    except OSError as error:
+        raise FolderUnusable(f"the folder {folder} cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _fresh(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
+    """A new file under a temporary name, which is gone afterwards unless it was renamed."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
+    path = Path(temporary)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file, path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: BinaryIO) -> str:
+    """Copy the bytes once, hashing them on the way; returns their sha256."""
+    hashed, block = hashlib.sha256(), memoryview(bytearray(BLOCK_BYTES))
+    with source.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            hashed.update(block[:count])
+            target.write(block[:count])
+    return hashed.hexdigest()
+
+
+def _sync(folder: Path) -> None:
+    """Make the folder's names durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

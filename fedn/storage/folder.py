@@ -1,0 +1,44 @@
+"""A role's own folder: made, proven writable, held by one process, with an identity that survives restarts."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import uuid
+from pathlib import Path
+
+from fedn.errors import Conflict, FolderUnusable
+
+
+def prepare(folder: Path) -> Path:
+    """Make the folder and its parents and prove that it can be written. Raises FolderUnusable."""
+    folder = folder.expanduser().absolute()
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FolderUnusable(f"the folder {folder} cannot be used: {error.strerror}") from None
+    return folder
+
+
+def hold(folder: Path) -> int:
+    """Lock the folder for this process until it ends; returns the descriptor. Raises Conflict when it is held."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise Conflict(f"another process works in the folder {folder}; give this one its own --dir") from None
+    return descriptor
+
+
+def identity(folder: Path) -> str:
+    """The id that belongs to this folder; made once."""
+    path = folder / "id"
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        fresh.write_text(uuid.uuid4().hex)
+        fresh.replace(path)
+    return path.read_text().strip()

@@ -1,0 +1,166 @@
+"""The serving end of the transfer protocol, as proto/fedn/v1/blobs.proto draws it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Protocol
+
+from fedn.errors import BadInput, NotFound, Unavailable
+from fedn.wire import digests
+from fedn.wire.admission import Admission
+from fedn.wire.pace import Pace
+from fedn.wire.parts import PartWriter, chunks
+from fedn.wire.settings import TransferSettings
+from fedn.wire.status import Context, answers_errors
+from fedn.wire.threads import to_the_end
+from fedn.wire.turns import Turns
+from fedn.wire.v1 import blobs_pb2_grpc
+from fedn.wire.v1.blobs_pb2 import (
+    DownloadGrant,
+    DownloadReply,
+    DownloadRequest,
+    StatReply,
+    StatRequest,
+    UploadGrant,
+    UploadReply,
+    UploadRequest,
+    UploadStart,
+    UploadStored,
+)
+
+log = logging.getLogger(__name__)
+
+
+class Shelf(Protocol):
+    """Where blobs rest, by digest (always a checked sha256)."""
+
+    def find(self, digest: str) -> Path | None:
+        """The complete blob, if it is here."""
+        ...
+
+    def part(self, digest: str) -> Path:
+        """Where the incomplete blob rests; its folder exists."""
+        ...
+
+    def keep(self, digest: str) -> Path:
+        """Make the part, whose bytes the caller has verified, the complete blob: durable on return."""
+        ...
+
+
+class BlobService(blobs_pb2_grpc.BlobsServicer):
+    """``Blobs`` over a shelf.
+
+    ``check`` may refuse an upload with a FednError before a byte of it is taken; ``admission`` says how
+    many uploads and downloads run at once. An upload is on the shelf, durable and verified, before
+    ``stored`` is said.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        admission: Admission,
+        check: Callable[[UploadStart], None],
+        settings: TransferSettings,
+    ) -> None:
+        self._shelf = shelf
+        self._admission = admission
+        self._check = check
+        self._settings = settings
+        self._turns = Turns()
+
+    @answers_errors
+    async def Stat(self, request: StatRequest, context: Context) -> StatReply:  # noqa: N802, ARG002
+        """How many bytes of the blob are here, and whether that is all of it."""
+        digest = digests.checked(request.digest)
+        if (size := _size(self._shelf.find(digest))) is not None:
+            return StatReply(complete=True, size=size)
+        return StatReply(complete=False, size=_size(self._shelf.part(digest)) or 0)
+
+    # a coroutine that writes, because a generator cannot bound how long the other end takes to read
+    @answers_errors
+    async def Upload(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[UploadRequest], context: Context
+    ) -> None:
+        """Take a blob, from where an earlier attempt ended."""
+        pace = Pace(self._settings)
+        start = await self._start(request_iterator, pace)
+        if not self._is_here(start):
+            async with self._turns.take(start.digest, start.client_id), self._admission:
+                if not self._is_here(start):
+                    await self._receive(start, request_iterator, context, pace)
+                    return
+        await context.write(UploadReply(grant=UploadGrant(offset=start.size)))
+        await context.write(UploadReply(stored=UploadStored()))
+
+    @answers_errors
+    async def Download(  # type: ignore[override]  # noqa: N802
+        self, request: DownloadRequest, context: Context
+    ) -> None:
+        """Send a blob, from the offset that was asked for."""
+        path = self._shelf.find(digests.checked(request.digest))
+        size = _size(path)
+        if path is None or size is None:
+            raise NotFound(f"no blob {request.digest} here")
+        if request.offset > size:
+            raise BadInput(f"offset {request.offset} is beyond the end of the blob, {size} bytes")
+        pace = Pace(self._settings)
+        async with self._admission:
+            grant = DownloadGrant(size=size, offset=request.offset)
+            await pace.of(context.write(DownloadReply(grant=grant)))
+            blob = chunks(path, offset=request.offset, chunk_bytes=self._settings.chunk_bytes)
+            try:
+                async with aclosing(blob):
+                    async for data in blob:
+                        await pace.of(context.write(DownloadReply(data=data)))
+                        pace.moved(len(data))
+            except FileNotFoundError:
+                raise NotFound(f"no blob {request.digest} here any more") from None
+
+    async def _start(self, requests: AsyncIterator[UploadRequest], pace: Pace) -> UploadStart:
+        first = await pace.of(anext(requests, None))
+        if first is None or first.WhichOneof("step") != "start":
+            raise BadInput("an upload begins with start")
+        digests.checked(first.start.digest)
+        if first.start.size == 0:
+            raise BadInput("a blob has at least one byte")
+        self._check(first.start)
+        return first.start
+
+    def _is_here(self, start: UploadStart) -> bool:
+        size = _size(self._shelf.find(start.digest))
+        if size is not None and size != start.size:
+            raise BadInput(f"{start.digest} has {size} bytes, not the {start.size} that were announced")
+        return size is not None
+
+    async def _receive(
+        self, start: UploadStart, requests: AsyncIterator[UploadRequest], context: Context, pace: Pace
+    ) -> None:
+        try:
+            path = self._shelf.part(start.digest)
+            async with PartWriter(path, digest=start.digest, size=start.size) as part:
+                await context.write(UploadReply(grant=UploadGrant(offset=part.length)))
+                while (request := await pace.of(anext(requests, None))) is not None:
+                    if request.WhichOneof("step") != "data":
+                        raise BadInput("after start, an upload holds data only")
+                    data = request.data
+                    pace.moved(len(data))
+                    await part.add(data)
+                await part.finish()
+            await to_the_end(lambda: self._shelf.keep(start.digest))
+        except OSError as error:
+            log.exception("cannot store %s", start.digest)
+            raise Unavailable(f"the blob cannot be stored: {error.strerror or error}") from error
+        await context.write(UploadReply(stored=UploadStored()))
+
+
+def _size(path: Path | None) -> int | None:
+    if path is None:
+        return None
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,137 @@
+"""An incomplete blob in a file, and the chunks of a complete one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections import deque
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fedn.errors import BadInput, DigestMismatch, TransferFailed
+from fedn.wire.threads import to_the_end
+
+_READ_BYTES = 4 * 1024 * 1024
+_AHEAD = 2  # chunks that may wait for the disk while the next one arrives
+
+
+class PartWriter:
+    """Continues the part of a blob at ``path``: ``async with PartWriter(…) as part``.
+
+    What an earlier attempt left is hashed again and gone on from; a part larger than the announced
+    ``size`` (bytes) is dropped. Chunks are written and hashed in a thread, in order, each at its exact
+    offset. However the block is left, no thread touches the file afterwards; what was written stays,
+    for the next attempt. Disk errors are raised as OSError.
+    """
+
+    def __init__(self, path: Path, *, digest: str, size: int) -> None:
+        self._path = path
+        self._digest = digest
+        self._size = size
+        self._hash = hashlib.sha256()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fedn-part")
+        self._pending: deque[asyncio.Future[None]] = deque()
+        self._file = -1
+        self._length = 0
+        self._left = False
+
+    @property
+    def length(self) -> int:
+        """Bytes taken so far: the offset of the next chunk."""
+        return self._length
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._length = await to_the_end(self._open, executor=self._thread)
+        except BaseException:
+            await self._leave()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    async def add(self, data: bytes) -> None:
+        """Take the next chunk; BadInput, and the part is dropped, if it goes beyond the announced size."""
+        if self._length + len(data) > self._size:
+            await self.drop()
+            raise BadInput(f"more bytes than the {self._size} that were announced")
+        while len(self._pending) >= _AHEAD:
+            await self._pending.popleft()
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, data, self._length)
+        self._pending.append(work)
+        self._length += len(data)
+
+    async def finish(self, *, sync: bool = False) -> None:
+        """See that the blob is complete and right, on disk if ``sync``; TransferFailed or DigestMismatch.
+
+        A part with other bytes than the digest says is dropped; one that is only too short stays.
+        """
+        while self._pending:
+            await self._pending.popleft()
+        if self._length != self._size:
+            raise TransferFailed(f"the transfer ended after {self._length} of {self._size} bytes")
+        if self._hash.hexdigest() != self._digest:
+            await self.drop()
+            raise DigestMismatch(f"the {self._size} bytes that came are not {self._digest}")
+        if sync:
+            await to_the_end(lambda: os.fsync(self._file), executor=self._thread)
+
+    async def drop(self) -> None:
+        """Forget what was taken; the next attempt begins at 0."""
+        await to_the_end(lambda: self._path.unlink(missing_ok=True), executor=self._thread)
+
+    async def _leave(self) -> None:
+        self._left = True
+        try:
+            await to_the_end(self._close, executor=self._thread)
+        finally:
+            for work in self._pending:
+                work.cancel()
+            self._thread.shutdown()
+
+    # what follows runs in the thread
+
+    def _open(self) -> int:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        length = os.fstat(self._file).st_size
+        if length > self._size:
+            os.ftruncate(self._file, 0)
+            return 0
+        done = 0
+        while done < length and not self._left:
+            known = os.pread(self._file, min(_READ_BYTES, length - done), done)
+            self._hash.update(known)
+            done += len(known)
+        return length
+
+    def _append(self, data: bytes, offset: int) -> None:
+        if self._left:
+            return
+        self._hash.update(data)
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, offset)
+            view, offset = view[written:], offset + written
+
+    def _close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+async def chunks(path: Path, *, offset: int, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The bytes of a file from ``offset`` on, read in a thread, one chunk ahead of the one in use."""
+    loop = asyncio.get_running_loop()
+    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1, "fedn-chunks") as thread:
+        file.seek(offset)
+        ahead = loop.run_in_executor(thread, file.read, chunk_bytes)
+        while data := await ahead:
+            ahead = loop.run_in_executor(thread, file.read, chunk_bytes)
+            yield data

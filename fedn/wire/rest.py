@@ -1,0 +1,65 @@
+"""Calls to the reducer's REST interface; every failure comes back as the error that the reducer named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from fedn.errors import FednError, NotFound, ReducerUnreachable, from_code
+
+TIMEOUT_S = 10.0
+JSON = {"Accept": "application/json"}
+
+
+def client(address: str, *, timeout_s: float = TIMEOUT_S) -> httpx.Client:
+    """A blocking client of the reducer at `address`, for the command line."""
+    return httpx.Client(base_url=address, timeout=timeout_s, headers=JSON)
+
+
+def async_client(address: str, *, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
+    """A client of the reducer at `address` for the roles' event loops."""
+    return httpx.AsyncClient(base_url=address, timeout=timeout_s, headers=JSON)
+
+
+@contextmanager
+def reachable(address: str) -> Iterator[None]:
+    """Turn connection failures into ReducerUnreachable."""
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        raise ReducerUnreachable(f"{address!r} is not the address of a reducer: {error}") from None
+    except httpx.HTTPError as error:
+        why = str(error) or type(error).__name__
+        raise ReducerUnreachable(f"the reducer at {address} does not answer: {why}") from None
+
+
+def answer(response: httpx.Response) -> Any:
+    """The JSON body; an error body becomes its exception."""
+    raise_for_error(response)
+    try:
+        return response.json()
+    except ValueError:
+        raise ReducerUnreachable(f"{response.url.host}:{response.url.port} does not answer as a reducer") from None
+
+
+def raise_for_error(response: httpx.Response) -> None:
+    """Raise the error that the reducer named, if it named one."""
+    if response.is_success:
+        return
+    try:
+        error = response.json()["error"]
+        failure = from_code(str(error["code"]), str(error["reason"]), **error.get("detail", {}))
+    except (ValueError, KeyError, TypeError):
+        kind = NotFound if response.status_code == httpx.codes.NOT_FOUND else FednError
+        failure = kind(f"{response.request.method} {response.url.path}: HTTP {response.status_code}")
+    raise failure
+
+
+async def call(client: httpx.AsyncClient, method: str, path: str, **arguments: Any) -> Any:
+    """One call of a role; returns the JSON answer."""
+    with reachable(str(client.base_url)):
+        response = await client.request(method, path, **arguments)
+    return answer(response)

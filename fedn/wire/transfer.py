@@ -1,0 +1,180 @@
+"""The asking end of the transfer protocol, as proto/fedn/v1/blobs.proto draws it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import grpc.aio
+
+from fedn.errors import (
+    BadInput,
+    CombinerUnreachable,
+    DigestMismatch,
+    FolderUnusable,
+    TransferFailed,
+    Unavailable,
+)
+from fedn.wire import digests
+from fedn.wire.backoff import delays
+from fedn.wire.calls import calling
+from fedn.wire.pace import Pace
+from fedn.wire.parts import PartWriter, chunks
+from fedn.wire.settings import DEFAULTS, TransferSettings
+from fedn.wire.threads import to_the_end
+from fedn.wire.v1.blobs_pb2 import (
+    DownloadReply,
+    DownloadRequest,
+    UploadReply,
+    UploadRequest,
+    UploadStart,
+)
+from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
+
+
+def _unseen(count: int) -> None:
+    """Nobody looks at the progress."""
+
+
+async def upload(
+    channel: grpc.aio.Channel,
+    path: Path,
+    *,
+    digest: str,
+    round_id: str = "",
+    client_id: str = "",
+    settings: TransferSettings = DEFAULTS,
+    moved: Callable[[int], None] = _unseen,
+) -> None:
+    """One attempt to bring a file to the other end; on return it is durable and verified there.
+
+    Goes on from what the other end has. ``moved`` is told the bytes of each chunk that went out. Raises
+    TransferFailed and its kinds or CombinerUnreachable (try again: `until_done`), or the refusal.
+    """
+    size = path.stat().st_size
+    start = UploadStart(digest=digests.checked(digest), size=size, round_id=round_id, client_id=client_id)
+    pace = Pace(settings)
+    async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
+        await call.write(UploadRequest(start=start))
+        offset = _granted(await call.read(), size=size)
+        if offset < size:
+            data = chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)
+            async with aclosing(data):
+                async for chunk in data:
+                    await pace.of(call.write(UploadRequest(data=chunk)))
+                    pace.moved(len(chunk))
+                    moved(len(chunk))
+        await call.done_writing()
+        # the other end has yet to hash, write and sync what it took
+        reply = await Pace(settings, step_bytes=size).of(call.read())
+        if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "stored":
+            raise TransferFailed("the other end did not say that it has stored the blob")
+
+
+async def download(
+    channel: grpc.aio.Channel,
+    *,
+    digest: str,
+    size: int,
+    destination: Path,
+    settings: TransferSettings = DEFAULTS,
+    moved: Callable[[int], None] = _unseen,
+) -> None:
+    """One attempt to fetch a blob of ``size`` bytes; on return ``destination`` is durable and verified.
+
+    What an attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is
+    told the bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable
+    (try again: `until_done`), or the refusal; BadInput if the other end's blob has another size.
+    """
+    part_path = destination.with_name(destination.name + ".part")
+    try:
+        async with PartWriter(part_path, digest=digests.checked(digest), size=size) as part:
+            await _fetch(channel, part, digest=digest, size=size, settings=settings, moved=moved)
+            await part.finish(sync=True)
+        await to_the_end(lambda: _put_in_place(part_path, destination))
+    except OSError as error:
+        raise FolderUnusable(f"{destination.parent}: {error.strerror or error}") from error
+
+
+async def until_done(
+    attempt: Callable[[], Awaitable[None]],
+    *,
+    give_up: Callable[[], bool],
+    progressed: Callable[[], int],
+    waits: Callable[[], Iterator[float]] = delays,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Attempt a transfer until it is done, refused, or ``give_up`` says so; then its last error is raised.
+
+    Tried again are Unavailable and TransferFailed, after ever longer waits that begin anew whenever
+    ``progressed`` (bytes so far) has grown. Wrong bytes twice in a row are wrong at their source.
+    """
+    wait, before, mismatched = waits(), progressed(), False
+    while True:
+        try:
+            await attempt()
+        except (Unavailable, TransferFailed) as error:
+            failure = error
+        else:
+            return
+        again = isinstance(failure, DigestMismatch)
+        if give_up() or (again and mismatched):
+            raise failure
+        mismatched = again
+        if progressed() > before:
+            wait, before = waits(), progressed()
+        await sleep(next(wait))
+        if give_up():
+            raise failure
+
+
+async def _fetch(
+    channel: grpc.aio.Channel,
+    part: PartWriter,
+    *,
+    digest: str,
+    size: int,
+    settings: TransferSettings,
+    moved: Callable[[int], None],
+) -> None:
+    pace = Pace(settings)
+    request = DownloadRequest(digest=digest, offset=part.length)
+    stream = BlobsStub(channel).Download(request)
+    async with calling(stream, unreachable=CombinerUnreachable) as call:
+        _same_blob(await call.read(), size=size, offset=part.length)
+        while isinstance(reply := await pace.of(call.read()), DownloadReply):
+            data = reply.data
+            pace.moved(len(data))
+            await part.add(data)
+            moved(len(data))
+
+
+def _granted(reply: object, *, size: int) -> int:
+    if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "grant":
+        raise TransferFailed("the other end did not say where to go on")
+    offset = reply.grant.offset
+    if offset > size:
+        raise TransferFailed(f"the other end goes on from {offset}, beyond the {size} bytes of the blob")
+    return offset
+
+
+def _same_blob(reply: object, *, size: int, offset: int) -> None:
+    if not isinstance(reply, DownloadReply) or reply.WhichOneof("step") != "grant":
+        raise TransferFailed("the other end did not say what it will send")
+    grant = reply.grant
+    if grant.size != size:
+        raise BadInput(f"the other end's blob has {grant.size} bytes, not the {size} that were announced")
+    if grant.offset != offset:
+        raise TransferFailed(f"the other end goes on from {grant.offset}, not from {offset}")
+
+
+def _put_in_place(part: Path, destination: Path) -> None:
+    part.replace(destination)
+    folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

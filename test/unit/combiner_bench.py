@@ -1,0 +1,158 @@
+"""A real combiner on a real socket, driven by hand: the test is the reducer and the clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import numpy as np
+
+from fedn.combiner.server import Combiner
+from fedn.config import CombinerSettings
+from fedn.model.safetensors import write_model
+from fedn.wire.channel import dial
+from fedn.wire.transfer import download, upload
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc, control_pb2_grpc
+from fedn.wire.v1 import control_pb2 as control
+
+WAIT_S = 20.0
+
+
+class Hand:
+    """One client, moved by the test: what it receives waits in `commands`."""
+
+    def __init__(self, channel: grpc.aio.Channel, client_id: str) -> None:
+        self.client_id = client_id
+        self.channel = channel
+        self.stub = combiner_pb2_grpc.CombinerStub(channel)
+        self.stream: Any = None
+
+    async def attach(self, *, part: int = 0) -> pb.Welcome:
+        """Open a stream and say hello."""
+        self.stream = self.stub.Attach()
+        hello = pb.Hello(client_id=self.client_id, name=self.client_id, part=part)
+        await self.stream.write(pb.ClientEvent(hello=hello))
+        first = await asyncio.wait_for(self.stream.read(), WAIT_S)
+        return first.welcome
+
+    async def task(self) -> pb.RunTask:
+        """The next command, which must be a task."""
+        command = await self.command()
+        assert command.WhichOneof("command") == "run", command
+        return command.run
+
+    async def command(self) -> pb.CombinerCommand:
+        """The next command."""
+        return await asyncio.wait_for(self.stream.read(), WAIT_S)
+
+    def leave(self) -> None:
+        """Break the stream off."""
+        self.stream.cancel()
+
+    async def send(self, path: Path, digest: str, round_id: str) -> None:
+        """Upload an update."""
+        await upload(self.channel, path, digest=digest, round_id=round_id, client_id=self.client_id)
+
+    async def submit(self, round_id: str, **outcome: Any) -> pb.Receipt:
+        """Submit a result."""
+        result = pb.TaskResult(client_id=self.client_id, task_id=f"{round_id}.{self.client_id}", round_id=round_id)
+        return await self.stub.Submit(pb.TaskResult(**{k: getattr(result, k) for k in ("client_id", "task_id", "round_id")}, **outcome))
+
+
+@dataclass
+class Table:
+    """A combiner, a channel to it, and a model to train on."""
+
+    combiner: Combiner
+    channel: grpc.aio.Channel
+    folder: Path
+    model: str = ""
+    model_size: int = 0
+    package: str = ""
+    hands: dict[str, Hand] = field(default_factory=dict)
+
+    def hand(self, client_id: str) -> Hand:
+        """A client of that id, on a channel of its own."""
+        return self.hands.setdefault(client_id, Hand(dial(self.combiner.address), client_id))
+
+    def write(self, tensors: Mapping[str, np.ndarray[Any, Any]], name: str = "update") -> tuple[Path, str]:
+        """A model file."""
+        path = self.folder / name
+        return path, write_model(path, tensors)
+
+    @property
+    def control(self) -> Any:
+        """The reducer's stub."""
+        return control_pb2_grpc.ControlStub(self.channel)
+
+    async def stage(self, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Send a model and a package, as the reducer does."""
+        path, self.model = self.write(tensors, "model")
+        self.model_size = path.stat().st_size
+        await upload(self.channel, path, digest=self.model)
+        package, self.package = self.write({"p": np.zeros(1, np.uint8)}, "package")
+        await upload(self.channel, package, digest=self.package)
+
+    async def start(
+        self, *clients: str, round_id: str = "r1", term: int = 1, timeout_s: float = 30.0, kind: str = "TRAIN"
+    ) -> None:
+        """Start a round."""
+        request = control.StartRoundRequest(
+            term=term,
+            round_id=round_id,
+            session_id="s",
+            round=1,
+            kind=control.RoundKind.Value(f"ROUND_KIND_{kind}"),
+            model=self.model,
+            model_size=self.model_size,
+            package=self.package,
+            package_size=1,
+            participants=[control.Participant(client_id=c, part=k, seed=k) for k, c in enumerate(clients)],
+            round_timeout_s=timeout_s,
+            settings="{}",
+        )
+        await self.control.StartRound(request)
+
+    async def outcome(self, round_id: str = "r1", term: int = 1) -> control.RoundOutcome:
+        """Wait for the outcome."""
+
+        async def last() -> control.RoundOutcome:
+            async for progress in self.control.AwaitRound(control.AwaitRoundRequest(term=term, round_id=round_id)):
+                if progress.HasField("outcome"):
+                    return progress.outcome
+            raise AssertionError("the stream ended without an outcome")
+
+        return await asyncio.wait_for(last(), WAIT_S)
+
+    async def fetch(self, digest: str, size: int) -> Path:
+        """Take a blob."""
+        path = self.folder / digest
+        await download(self.channel, digest=digest, size=size, destination=path)
+        return path
+
+
+def settings(folder: Path, **more: Any) -> CombinerSettings:
+    """Settings of a combiner for a test."""
+    return CombinerSettings(**{"name": "north", "dir": folder / "combiner", "reconnect_grace_s": 5.0} | more)
+
+
+@asynccontextmanager
+async def table(folder: Path, **more: Any) -> AsyncIterator[Table]:
+    """A combiner that listens, until the block ends; started again over the same folder it is the same combiner."""
+    combiner = Combiner(settings(folder, **more))
+    await combiner.start()
+    channel = dial(combiner.address)
+    laid = Table(combiner, channel, folder)
+    try:
+        yield laid
+    finally:
+        for hand in laid.hands.values():
+            await hand.channel.close()
+        await channel.close()
+        await combiner.stop()

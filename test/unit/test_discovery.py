@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound
+from fedn.reducer import discovery
+from fedn.reducer.discovery import EXPIRY_S, Request, add_combiner, assign
+from fedn.reducer.network import Seen
+from fedn.storage.sqlite import SqliteState
+from fedn.wire.v1 import control_pb2 as control
+
+
+def combiner(name: str, *clients: str, up: bool = True) -> Seen:
+    attached = [control.AttachedClient(client_id=c, name=c, part=k) for k, c in enumerate(clients)]
+    report = control.ReportReply(combiner=name, clients=attached) if up else None
+    return Seen(name, f"identity of {name}", f"{name}:1", report)
+
+
+def ask(state: SqliteState, seen: list[Seen], client: str, preferred: str | None = None) -> dict[str, object]:
+    return assign(state, seen, Request(client, client, preferred))
+
+
+def test_clients_go_to_the_combiner_with_the_fewest_counted_as_numbers(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b"), combiner("c")]
+    given = Counter(str(ask(state, seen, f"client-{k}")["combiner"]) for k in range(33))
+    assert set(given.values()) == {11}  # with "10" < "9" the eleventh would go astray
+
+
+def test_concurrent_requests_get_distinct_parts_and_even_combiners(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b")]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda k: ask(state, seen, f"client-{k}"), range(40)))
+    assert sorted(int(str(g["part"])) for g in given) == list(range(40))
+    assert set(Counter(g["combiner"] for g in given).values()) == {20}
+
+
+def test_a_preferred_combiner_is_honoured(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b")]
+    for k in range(3):
+        assert ask(state, seen, f"client-{k}", "b")["combiner"] == "b"
+    assert ask(state, seen, "client-0", "a")["combiner"] == "a"
+
+
+def test_a_preferred_combiner_that_is_down_is_replaced_and_an_unknown_one_refused(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b", up=False)]
+    assert ask(state, seen, "client", "b")["combiner"] == "a"
+    with pytest.raises(NotFound):
+        ask(state, seen, "client", "zebra")
+
+
+def test_part_and_combiner_are_stable_when_a_client_comes_back(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b")]
+    first = [ask(state, seen, f"client-{k}") for k in range(5)]
+    again = [ask(state, seen, f"client-{k}") for k in (3, 1, 4, 0, 2)]
+    assert again == [first[k] for k in (3, 1, 4, 0, 2)]
+
+
+def test_a_client_moves_when_its_combiner_is_gone_and_keeps_its_part(state: SqliteState) -> None:
+    before = ask(state, [combiner("a")], "client")
+    after = ask(state, [combiner("a", up=False), combiner("b")], "client")
+    assert after["combiner"] == "b"
+    assert after["part"] == before["part"]
+
+
+def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(discovery.time, "time", lambda: now)
+    seen = [combiner("a")]
+    for k in range(3):
+        ask(state, seen, f"client-{k}")
+    now += EXPIRY_S + 1
+    still_there = [combiner("a", "client-0", "client-2")]
+    assert ask(state, still_there, "newcomer")["part"] == 1
+    assert ask(state, still_there, "another")["part"] == 3
+
+
+def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(state: SqliteState) -> None:
+    ask(state, [combiner("a")], "one")
+    with pytest.raises(NameTaken):
+        assign(state, [combiner("a", "one")], Request("two", "one"))
+    taken = assign(state, [combiner("a")], Request("two", "one"))
+    assert taken["part"] == 0
+
+
+def test_without_a_combiner_there_is_no_seat(state: SqliteState) -> None:
+    with pytest.raises(NoCombiner, match="announced"):
+        ask(state, [], "client")
+    with pytest.raises(NoCombiner, match="up"):
+        ask(state, [combiner("a", up=False)], "client")
+
+
+@pytest.mark.parametrize("name", ["", "x" * 129, "new\nline"])
+def test_odd_names_are_refused(name: str) -> None:
+    with pytest.raises(BadInput):
+        Request("id", name)
+
+
+def test_a_combiner_that_moves_is_found_at_its_new_address(state: SqliteState) -> None:
+    add_combiner(state, [], name="a", identity="1", address="host:1")
+    add_combiner(state, [], name="a", identity="1", address="host:2")
+    entry = state.get("combiners", "a")
+    assert entry is not None
+    assert entry["address"] == "host:2"
+
+
+def test_a_second_combiner_of_a_name_is_refused_while_the_first_answers(state: SqliteState) -> None:
+    add_combiner(state, [], name="a", identity="1", address="host:1")
+    with pytest.raises(NameTaken):
+        add_combiner(state, [combiner("a")], name="a", identity="2", address="host:2")
+    add_combiner(state, [combiner("a", up=False)], name="a", identity="2", address="host:2")
+
+
+@pytest.mark.parametrize(("name", "address"), [("", "h:1"), ("a/b", "h:1"), ("a", "h"), ("a", "h:0"), ("a", ":1")])
+def test_odd_combiners_are_refused(state: SqliteState, name: str, address: str) -> None:
+    with pytest.raises(BadInput):
+        add_combiner(state, [], name=name, identity="1", address=address)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fedn.errors import ConfigInvalid
+from fedn.reducer.session_config import SessionConfig
+
+
+def test_form_strings_and_json_values_give_the_same_config() -> None:
+    form = {"rounds": "3", "round_timeout": "9.5", "validate": "on", "seed": "7", "settings": '{"epochs": 2}'}
+    values = {"rounds": 3, "round_timeout": 9.5, "validate": True, "seed": 7, "settings": {"epochs": 2}}
+    assert SessionConfig.parse(form) == SessionConfig.parse(values)
+
+
+def test_empty_fields_of_a_form_mean_the_default() -> None:
+    config = SessionConfig.parse({"rounds": "", "clients_requested": "", "seed": "1"})
+    assert (config.rounds, config.clients_requested) == (10, None)
+
+
+def test_a_config_survives_its_document() -> None:
+    config = SessionConfig.parse({"rounds": 2, "settings": {"a": [1, 2]}})
+    assert SessionConfig.parse(config.as_json()) == config
+
+
+def test_seed_is_random_unless_given() -> None:
+    assert len({SessionConfig.parse({}).seed for _ in range(5)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"rounds_timeout": 3}, "did you mean 'round_timeout'"),
+        ({"nonsense": 3}, "known are rounds"),
+        ({"rounds": 0}, "rounds: 0 is not between 1"),
+        ({"rounds": "many"}, "rounds: expected a whole number"),
+        ({"rounds": 1.5}, "expected a whole number"),
+        ({"rounds": True}, "expected a whole number"),
+        ({"round_timeout": "nan"}, "round_timeout"),
+        ({"round_timeout": True}, "expected a number"),
+        ({"round_timeout": "soon"}, "expected a number"),
+        ({"validate": "perhaps"}, "expected true or false"),
+        ({"settings": "[1]"}, "expected a JSON object"),
+        ({"settings": "{"}, "settings"),
+        ({"seed": -1}, "seed"),
+        ({"clients_required": 5, "clients_requested": 3}, "fewer than clients_required"),
+    ],
+)
+def test_wrong_values_are_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        SessionConfig.parse(given)
+    assert said in caught.value.reason
