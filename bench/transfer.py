@@ -20,11 +20,13 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import NamedTuple
 
+from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import dial, listen, new_server
 from fedn.wire.settings import DEFAULTS
 from fedn.wire.transfer import download, upload
+from fedn.wire.v1.blobs_pb2 import UploadStart
 from fedn.wire.v1.blobs_pb2_grpc import add_BlobsServicer_to_server
 
 CLIENTS = 10
@@ -41,39 +43,19 @@ class Job(NamedTuple):
     digest: str = ""
 
 
-class FolderShelf:
-    """The least that serves: a folder, with the syncs of the real one."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def find(self, digest: str) -> Path | None:
-        path = self._folder / digest
-        return path if path.exists() else None
-
-    def part(self, digest: str) -> Path:
-        return self._folder / f"{digest}.part"
-
-    def keep(self, digest: str) -> Path:
-        _sync(self.part(digest))
-        path = self.part(digest).rename(self._folder / digest)
-        _sync(self._folder)
-        return path
-
-
 def main() -> None:
     """Print medians in MB/s (10^6 bytes)."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        (folder / "shelf").mkdir()
+        stored = FileBlobs(folder / "shelf")
         blobs = [_make_blob(folder / f"blob{i}", seed=i) for i in range(CLIENTS)]
         port = _start(context, stack, _serve, folder / "shelf").recv()
         clients = [_start(context, stack, _client, port) for _ in range(CLIENTS)]
 
         def up(count: int) -> float:
-            for stored in (folder / "shelf").iterdir():
-                stored.unlink()
+            for digest in list(stored.digests()):
+                stored.delete(digest)
             return _run(clients[:count], [Job("up", *blob) for blob in blobs[:count]])
 
         def down(count: int) -> float:
@@ -142,15 +124,17 @@ def _start(context: SpawnContext, stack: ExitStack, role: Callable[..., None], a
 
 def _serve(parent: Connection, folder: Path) -> None:
     async def serve() -> None:
-        service = BlobService(
-            FolderShelf(folder), admission=Admission(AT_ONCE), check=lambda start: None, settings=DEFAULTS
-        )
+        service = BlobService(FileBlobs(folder), admission=Admission(AT_ONCE), check=_allow, settings=DEFAULTS)
         server = new_server()
         add_BlobsServicer_to_server(service, server)
         parent.send(await listen(server, "127.0.0.1", 0))
         await server.wait_for_termination()
 
     asyncio.run(serve())
+
+
+def _allow(start: UploadStart) -> None:
+    """Every upload is welcome."""
 
 
 def _client(parent: Connection, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,11 +47,17 @@ class FolderShelf:
 
 
 class CountingAdmission(Admission):
-    """Remembers the most that ever ran at once."""
+    """Remembers the most that ever ran at once, and tells when someone has to wait."""
 
-    peak = 0
+    def __init__(self, at_once: int) -> None:
+        super().__init__(at_once)
+        self._at_once = at_once
+        self.peak = 0
+        self.queued = asyncio.Event()
 
     async def __aenter__(self) -> None:
+        if self.running == self._at_once:
+            self.queued.set()
         await super().__aenter__()
         self.peak = max(self.peak, self.running)
 

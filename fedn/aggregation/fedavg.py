@@ -9,6 +9,7 @@ from pathlib import Path
 from fedn.aggregation.fold import Contribution, fold
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
+from fedn.errors import SchemaMismatch
 from fedn.model.schema import Schema
 
 
@@ -31,6 +32,9 @@ def fedavg(contributions: Sequence[Contribution], *, schema: Schema, out: Path, 
     >>> load_tensors(folder / "global")["w"].tolist()
     [9.0, 9.0, 9.0]
     """
+    difference = schema.difference(contributions[0].model.schema) if contributions else None
+    if difference is not None:
+        raise SchemaMismatch(difference)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         sums = Path(folder) / "sums"
         weight = fold(contributions, sums, threads=threads)

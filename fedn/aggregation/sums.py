@@ -148,7 +148,7 @@ def _check_elements(total: SumFile) -> None:
 
 
 def _check_values(total: SumFile) -> None:
-    """Heads and tails are finite, and each tail is below what the float64 before it can hold."""
+    """Heads and tails are finite, and each tail is at most half a unit of the float64 before it."""
     end = int(total.layout.starts[-1])
     buffer = np.empty(BLOCK)
     for start in range(0, end, BLOCK):
@@ -160,5 +160,5 @@ def _check_values(total: SumFile) -> None:
         before = heads[elements - start]
         again = np.flatnonzero(elements[1:] == elements[:-1]) + 1
         before[again] = tails[again - 1]
-        if np.any(before + tails != before) or np.any(tails == 0):
+        if not np.all(2 * np.abs(tails) <= np.spacing(np.abs(before))) or np.any(tails == 0):
             raise ModelInvalid("a combiner model has a tail that overlaps what it belongs to")

@@ -17,6 +17,7 @@ from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.errors import (
     AlreadyExists,
+    BadInput,
     DuplicateUpdate,
     FednError,
     ModelTooLarge,
@@ -119,8 +120,10 @@ class Intake:
             raise NotFound(f"the update {digest[:12]}… was not uploaded to this combiner")
         try:
             return check_update(open_model(path), round_.schema)
-        except UpdateRefused:
-            self._tools.shelf.delete(digest)  # nothing is stored of what is refused
+        except BadInput:
+            wanted = {round_.order.model, round_.order.package, *(a.update for a in round_.answers.values())}
+            if digest not in wanted:
+                self._tools.shelf.delete(digest)  # nothing is stored of what is refused
             raise
 
     def _checked_validation(self, round_: Round, result: pb.TaskResult) -> Answer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -108,6 +109,7 @@ class Combiner:
         await self._server.stop(FAREWELL_S)
         await self.rounds.stop()
         self._state.close()
+        os.close(self._lock)
 
 
 async def serve(settings: CombinerSettings) -> None:

@@ -80,14 +80,13 @@ def load_project(path: Path) -> Project:
 
 
 def _package_dir(folder: Path, manifest: Manifest, root: Node) -> Path:
-    if manifest.package is None:
-        return folder / "client" if (folder / "client").is_dir() else folder
-    package_dir = (folder / manifest.package).resolve()
-    entry = root.mapping(FILE)["package"]
+    name = manifest.package or ("client" if (folder / "client").is_dir() else ".")
+    where = root.mapping(FILE).get("package", root)
+    package_dir = (folder / name).resolve()
     if not package_dir.is_relative_to(folder.resolve()):
-        raise entry.wrong(f"package: {manifest.package!r} is outside the project")
+        raise where.wrong(f"package: {name!r} is outside the project")
     if not package_dir.is_dir():
-        raise entry.wrong(f"package: there is no folder {manifest.package!r}")
+        raise where.wrong(f"package: there is no folder {name!r}")
     return package_dir
 
 

@@ -34,17 +34,6 @@ REFUSED = {
 
 
 @dataclass(frozen=True)
-class PackageLimits:
-    """How much a package may hold, unpacked."""
-
-    max_files: int = 10_000
-    max_bytes: int = 256 * 1024 * 1024
-
-
-LIMITS = PackageLimits()
-
-
-@dataclass(frozen=True)
 class Member:
     """A file of the archive; its bytes are read by `blocks`, before the next member is asked for."""
 
@@ -84,7 +73,7 @@ class Source:
         return block
 
 
-def members(path: Path, limits: PackageLimits) -> Iterator[Member]:
+def members(path: Path, *, max_files: int, max_bytes: int) -> Iterator[Member]:
     """The files of the archive `path`, a .tar or .tar.gz, in its order. Raises PackageInvalid.
 
     A member's blocks must be exhausted before the next one is taken.
@@ -93,24 +82,18 @@ def members(path: Path, limits: PackageLimits) -> Iterator[Member]:
         zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         # Headers come on top of the files' bytes: three of 512 and a long name at most for one file.
-        source = Source(
-            gzip.GzipFile(fileobj=file) if zipped else file, limits.max_bytes + 4096 * (limits.max_files + 2)
-        )
+        source = Source(gzip.GzipFile(fileobj=file) if zipped else file, max_bytes + 4096 * (max_files + 2))
         seen: dict[PurePosixPath, bool] = {}
         size = 0
         for header, name in _headers(source):
             folder = header.type == tarfile.DIRTYPE
-            where = _checked_name(name)
-            if where == PurePosixPath("."):
-                if not folder:
-                    raise PackageInvalid(f"{name!r} is no name for a file")
-                continue
+            where = _checked_name(name, folder=folder)
             _refuse_clash(where, folder, seen)
             size += header.size
-            if len(seen) > limits.max_files:
-                raise PackageInvalid(f"the archive has more than {limits.max_files} files and folders")
-            if size > limits.max_bytes:
-                raise PackageInvalid(f"the archive unpacks to more than {limits.max_bytes} bytes")
+            if len(seen) > max_files:
+                raise PackageInvalid(f"the archive has more than {max_files} files and folders")
+            if size > max_bytes:
+                raise PackageInvalid(f"the archive unpacks to more than {max_bytes} bytes")
             if not folder:
                 yield Member(str(where), header.size, bool(header.mode & 0o100), source)
 
@@ -182,14 +165,14 @@ def _text(raw: bytes) -> str:
         raise PackageInvalid("the archive has a name that is not UTF-8") from None
 
 
-def _checked_name(name: str) -> PurePosixPath:
+def _checked_name(name: str, *, folder: bool) -> PurePosixPath:
     """The name as a path below the package's folder. Raises PackageInvalid for any other."""
     where = PurePosixPath(name)
     if where.is_absolute():
         raise PackageInvalid(f"{name[:200]!r} is an absolute path")
     if ".." in where.parts:
         raise PackageInvalid(f"{name[:200]!r} leads out of the package")
-    if not name or not name.isprintable():
+    if not name or not name.isprintable() or not (folder or where.name):
         raise PackageInvalid(f"{name[:200]!r} is no name for a file")
     if len(name.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in where.parts):
         raise PackageInvalid(f"the name {name[:60]!r}… is too long")

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ UNUSABLE = {
 }
 
 
+@dataclass(frozen=True)
+class Done:
+    """What a statement gave: its rows, and how many it changed."""
+
+    rows: list[Any]
+    changed: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thread's connection. The lock keeps `close` away from a statement that another thread runs."""
+
+    connection: sqlite3.Connection
+    lock: threading.Lock
+
+
 class SqliteState:
     """A `State` in the file `path`. Raises FolderUnusable when the file cannot be made or written."""
 
@@ -48,10 +65,10 @@ class SqliteState:
         self._collections = collections
         self._busy_timeout_s = busy_timeout_s
         # Threads that are gone leave their connection to the next thread of the same ident.
-        self._connections: dict[tuple[int, int], sqlite3.Connection] = {}
+        self._lines: dict[tuple[int, int], Line] = {}
         self._closed = False
         with self._translated():
-            self._lay_out(self._connection())
+            self._lay_out(self._line().connection)
 
     def insert(self, collection: str, document: Document) -> Document:
         """Add a document."""
@@ -80,7 +97,7 @@ class SqliteState:
         condition, values = _condition(where)
         order = f"{_column(sort)} {'DESC' if descending else 'ASC'}, id" if sort else "id"
         sql = f'SELECT id, version, document FROM "{collection}" WHERE {condition} ORDER BY {order} LIMIT ?'  # noqa: S608
-        rows = self._run(sql, (*values, -1 if limit is None else limit)).fetchall()
+        rows = self._run(sql, (*values, -1 if limit is None else limit)).rows
         return [{"_id": id_} | json.loads(body) | {"_version": version} for id_, version, body in rows]
 
     def replace(self, collection: str, document: Document) -> Document:
@@ -90,7 +107,7 @@ class SqliteState:
         if not isinstance(version, int):
             raise ValueError("a document is replaced by its _version")
         sql = f'UPDATE "{collection}" SET version = version + 1, document = ? WHERE id = ? AND version = ?'  # noqa: S608
-        if self._run(sql, (_body(document), id_, version)).rowcount == 0:
+        if self._run(sql, (_body(document), id_, version)).changed == 0:
             self._explain(collection, id_, version)
         return document | {"_version": version + 1}
 
@@ -98,7 +115,7 @@ class SqliteState:
         """Delete that version."""
         self._checked(collection, changes=True)
         sql = f'DELETE FROM "{collection}" WHERE id = ? AND version = ?'  # noqa: S608
-        if self._run(sql, (id, version)).rowcount == 0:
+        if self._run(sql, (id, version)).changed == 0:
             self._explain(collection, id, version)
 
     def count(self, collection: str, where: Mapping[str, Condition] = EVERYTHING) -> int:
@@ -106,13 +123,15 @@ class SqliteState:
         self._checked(collection)
         condition, values = _condition(where)
         sql = f'SELECT count(*) FROM "{collection}" WHERE {condition}'  # noqa: S608
-        return int(self._run(sql, values).fetchone()[0])
+        return int(self._run(sql, values).rows[0][0])
 
     def close(self) -> None:
-        """Close this process's connections."""
+        """Close this process's connections, each after the statement that it runs."""
         self._closed = True
-        for key in [k for k in self._connections if k[0] == os.getpid()]:
-            self._connections.pop(key).close()
+        for key in [k for k in self._lines if k[0] == os.getpid()]:
+            line = self._lines.pop(key)
+            with line.lock:
+                line.connection.close()
 
     def _checked(self, collection: str, *, changes: bool = False) -> None:
         if collection not in self._collections:
@@ -126,23 +145,29 @@ class SqliteState:
             raise NotFound(f"{collection}: there is no document {id_!r}")
         raise VersionConflict(f"{collection}: {id_!r} has version {present['_version']}, not {version}")
 
-    def _run(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    def _run(self, sql: str, values: tuple[Any, ...]) -> Done:
         with self._translated():
-            return self._connection().execute(sql, values)
+            line = self._line()
+            with line.lock:
+                if self._closed:
+                    raise Unavailable("the state store is closed")
+                cursor = line.connection.execute(sql, values)
+                return Done(cursor.fetchall(), cursor.rowcount)
 
-    def _connection(self) -> sqlite3.Connection:
+    def _line(self) -> Line:
         """This thread's own. One that came over a fork is never touched: its locks belong to the parent."""
         if self._closed:
             raise Unavailable("the state store is closed")
         key = (os.getpid(), threading.get_ident())
-        connection = self._connections.get(key)
-        if connection is None:
-            connection = self._connections[key] = sqlite3.connect(
+        line = self._lines.get(key)
+        if line is None:
+            connection = sqlite3.connect(
                 self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
             )
+            line = self._lines[key] = Line(connection, threading.Lock())
             self._in_wal_mode(connection)
             connection.execute("PRAGMA synchronous = FULL")
-        return connection
+        return line
 
     def _in_wal_mode(self, connection: sqlite3.Connection) -> None:
         # The change of mode does not wait for its lock, unlike everything else: several processes may start at once.

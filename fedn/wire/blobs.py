@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
-from fedn.errors import BadInput, NotFound, Unavailable
+from fedn.errors import BadInput, FolderUnusable, NotFound, Unavailable
 from fedn.wire import digests
 from fedn.wire.admission import Admission
 from fedn.wire.pace import Pace
@@ -93,8 +93,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                 if not self._is_here(start):
                     await self._receive(start, request_iterator, context, pace)
                     return
-        await context.write(UploadReply(grant=UploadGrant(offset=start.size)))
-        await context.write(UploadReply(stored=UploadStored()))
+        await pace.of(context.write(UploadReply(grant=UploadGrant(offset=start.size))))
+        await pace.of(context.write(UploadReply(stored=UploadStored())))
 
     @answers_errors
     async def Download(  # type: ignore[override]  # noqa: N802
@@ -119,6 +119,9 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                         pace.moved(len(data))
             except FileNotFoundError:
                 raise NotFound(f"no blob {request.digest} here any more") from None
+            except OSError as error:
+                log.exception("cannot read %s", request.digest)
+                raise Unavailable(f"the blob cannot be read: {error.strerror}") from error
 
     async def _start(self, requests: AsyncIterator[UploadRequest], pace: Pace) -> UploadStart:
         first = await pace.of(anext(requests, None))
@@ -142,7 +145,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         try:
             path = self._shelf.part(start.digest)
             async with PartWriter(path, digest=start.digest, size=start.size) as part:
-                await context.write(UploadReply(grant=UploadGrant(offset=part.length)))
+                await pace.of(context.write(UploadReply(grant=UploadGrant(offset=part.length))))
                 while (request := await pace.of(anext(requests, None))) is not None:
                     if request.WhichOneof("step") != "data":
                         raise BadInput("after start, an upload holds data only")
@@ -151,10 +154,11 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                     await part.add(data)
                 await part.finish()
             await to_the_end(lambda: self._shelf.keep(start.digest))
-        except OSError as error:
+        except (OSError, FolderUnusable) as error:
             log.exception("cannot store %s", start.digest)
-            raise Unavailable(f"the blob cannot be stored: {error.strerror or error}") from error
-        await context.write(UploadReply(stored=UploadStored()))
+            why = error.strerror if isinstance(error, OSError) else "its folder cannot be written"
+            raise Unavailable(f"the blob cannot be stored: {why}") from error
+        await pace.of(context.write(UploadReply(stored=UploadStored())))
 
 
 def _size(path: Path | None) -> int | None:

@@ -22,8 +22,8 @@ async def calling(call: AnyCall, *, unreachable: type[FednError]) -> AsyncIterat
     """Around a streaming call: cancelled on leaving, and what fails inside leaves as a class of fedn.errors.
 
     grpc.aio replaces the status that the server sent by INTERNAL when a write fails because the server
-    has ended the call (grpc/grpc issue 36066); here the server's own is kept. A write after the end
-    raises it too, and ``unreachable`` where the server ended the call without an error.
+    has ended the call (grpc/grpc issue 36066). Here the server's own is kept, if what it said before was
+    read; otherwise it counts as ``unreachable``, as does a call that it ended without an error too early.
     """
     endings: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda ended: endings.append(_status(ended)))

@@ -93,7 +93,8 @@ class PartWriter:
             await to_the_end(self._close, executor=self._thread)
         finally:
             for work in self._pending:
-                work.cancel()
+                if not work.cancel():
+                    work.exception()  # looked at: the first failure is the one that is raised
             self._thread.shutdown()
 
     # what follows runs in the thread
@@ -105,7 +106,7 @@ class PartWriter:
             os.ftruncate(self._file, 0)
             return 0
         done = 0
-        while done < length and not self._left:
+        while done < length:
             known = os.pread(self._file, min(_READ_BYTES, length - done), done)
             self._hash.update(known)
             done += len(known)

@@ -52,26 +52,24 @@ async def upload(
     """One attempt to bring a file to the other end; on return it is durable and verified there.
 
     Goes on from what the other end has. ``moved`` is told the bytes of each chunk that went out. Raises
-    TransferFailed and its kinds or CombinerUnreachable (try again: `until_done`), or the refusal.
+    TransferFailed and its kinds or CombinerUnreachable (try again: `until_done`), or the refusal;
+    FolderUnusable if the file cannot be read.
     """
-    size = path.stat().st_size
-    start = UploadStart(digest=digests.checked(digest), size=size, round_id=round_id, client_id=client_id)
-    pace = Pace(settings)
-    async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
-        await call.write(UploadRequest(start=start))
-        offset = _granted(await call.read(), size=size)
-        if offset < size:
-            data = chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)
-            async with aclosing(data):
-                async for chunk in data:
-                    await pace.of(call.write(UploadRequest(data=chunk)))
-                    pace.moved(len(chunk))
-                    moved(len(chunk))
-        await call.done_writing()
-        # the other end has yet to hash, write and sync what it took
-        reply = await Pace(settings, step_bytes=size).of(call.read())
-        if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "stored":
-            raise TransferFailed("the other end did not say that it has stored the blob")
+    try:
+        size = path.stat().st_size
+        start = UploadStart(digest=digests.checked(digest), size=size, round_id=round_id, client_id=client_id)
+        async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
+            await call.write(UploadRequest(start=start))
+            offset = _granted(await call.read(), size=size)
+            if offset < size:
+                await _send(call, path, offset=offset, settings=settings, moved=moved)
+            await call.done_writing()
+            # the other end has yet to hash, write and sync what it took
+            reply = await Pace(settings, step_bytes=size).of(call.read())
+    except OSError as error:
+        raise FolderUnusable(f"{path}: {error.strerror or error}") from error
+    if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "stored":
+        raise TransferFailed("the other end did not say that it has stored the blob")
 
 
 async def download(
@@ -129,6 +127,22 @@ async def until_done(
         await sleep(next(wait))
         if give_up():
             raise failure
+
+
+async def _send(
+    call: grpc.aio.StreamStreamCall[UploadRequest, UploadReply],
+    path: Path,
+    *,
+    offset: int,
+    settings: TransferSettings,
+    moved: Callable[[int], None],
+) -> None:
+    pace = Pace(settings)
+    async with aclosing(chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)) as data:
+        async for chunk in data:
+            await pace.of(call.write(UploadRequest(data=chunk)))
+            pace.moved(len(chunk))
+            moved(len(chunk))
 
 
 async def _fetch(

@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 
-from fedn.errors import BadInput, CombinerUnreachable, FednError, ModelTooLarge, TransferStalled
+from fedn.errors import BadInput, CombinerUnreachable, FednError, ModelTooLarge, TransferFailed, TransferStalled
 from fedn.wire.calls import calling
-from fedn.wire.status import rpc_errors
+from fedn.wire.channel import dial, listen, new_server
+from fedn.wire.status import Context, rpc_errors
 from fedn.wire.transfer import download, upload
-from fedn.wire.v1.blobs_pb2 import DownloadRequest, StatRequest, UploadRequest, UploadStart
-from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
+from fedn.wire.v1.blobs_pb2 import (
+    DownloadRequest,
+    StatRequest,
+    UploadGrant,
+    UploadReply,
+    UploadRequest,
+    UploadStart,
+    UploadStored,
+)
+from fedn.wire.v1.blobs_pb2_grpc import BlobsServicer, BlobsStub, add_BlobsServicer_to_server
 
 if TYPE_CHECKING:
     from test.conftest import ServeBlobs
@@ -40,18 +49,10 @@ NAMES = [
 
 
 async def _say(channel: grpc.aio.Channel, *requests: UploadRequest) -> None:
-    """Say it all, then wait for the answer."""
-    async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
-        for request in requests:
-            await call.write(request)
-        await call.done_writing()
-        async for _ in _replies(call):
+    """Say it all, and hear what the other end says meanwhile."""
+    async with calling(BlobsStub(channel).Upload(iter(requests)), unreachable=CombinerUnreachable) as call:
+        async for _ in call:
             pass
-
-
-async def _replies(call: grpc.aio.StreamStreamCall[UploadRequest, object]):  # type: ignore[no-untyped-def]
-    while (reply := await call.read()) is not grpc.aio.EOF:
-        yield reply
 
 
 def _start(digest: str = DIGEST, size: int = len(BLOB)) -> UploadRequest:
@@ -171,6 +172,7 @@ async def test_a_trickle_cannot_hold_a_place(serve_blobs: ServeBlobs) -> None:
 async def _trickle(channel: grpc.aio.Channel) -> None:
     async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
         await call.write(_start(size=10**6))
+        await call.read()
         for _ in range(100):
             await call.write(UploadRequest(data=b"x"))
             await asyncio.sleep(0.1)
@@ -189,3 +191,49 @@ async def test_empty_chunks_move_nothing(serve_blobs: ServeBlobs) -> None:
     async with server.dial() as channel, asyncio.timeout(5):
         await _say(channel, _start(), *[UploadRequest(data=b"")] * 100, UploadRequest(data=BLOB))
     assert (server.shelf.folder / DIGEST).read_bytes() == BLOB
+
+
+class Dishonest(BlobsServicer):
+    """Answers an upload with whatever it is given."""
+
+    replies: tuple[UploadReply, ...] = ()
+
+    async def Upload(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+        for reply in self.replies:
+            await context.write(reply)
+
+
+@pytest.mark.parametrize(
+    ("replies", "error", "reason"),
+    [
+        ([], TransferFailed, "where to go on"),
+        ([UploadReply(stored=UploadStored())], TransferFailed, "where to go on"),
+        ([UploadReply(grant=UploadGrant(offset=11))], TransferFailed, "goes on from 11, beyond the 10 bytes"),
+        ([UploadReply(grant=UploadGrant(offset=10))], TransferFailed, "did not say that it has stored"),
+        ([UploadReply(grant=UploadGrant(offset=10))] * 2, TransferFailed, "did not say that it has stored"),
+    ],
+)
+async def test_a_server_that_breaks_the_protocol_is_not_believed(
+    replies: list[UploadReply], error: type[FednError], reason: str, tmp_path: Path
+) -> None:
+    service, server = Dishonest(), new_server()  # type: ignore[abstract]
+    service.replies = tuple(replies)
+    add_BlobsServicer_to_server(service, server)
+    port = await listen(server, "127.0.0.1", 0)
+    (tmp_path / "blob").write_bytes(BLOB)
+    async with dial(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(error, match=reason):
+            await upload(channel, tmp_path / "blob", digest=DIGEST)
+    await server.stop(None)
+
+
+async def test_a_server_that_ends_the_call_early_does_not_count_as_done(tmp_path: Path) -> None:
+    service, server = Dishonest(), new_server()  # type: ignore[abstract]
+    service.replies = (UploadReply(grant=UploadGrant(offset=0)),)
+    add_BlobsServicer_to_server(service, server)
+    port = await listen(server, "127.0.0.1", 0)
+    (tmp_path / "blob").write_bytes(bytes(20_000_000))
+    async with dial(f"127.0.0.1:{port}") as channel:
+        with pytest.raises((TransferFailed, CombinerUnreachable)):
+            await upload(channel, tmp_path / "blob", digest=DIGEST)
+    await server.stop(None)

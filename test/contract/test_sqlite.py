@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ state.insert("context", {"_id": "before"})
 child = os.fork()
 if child == 0:
     state.insert("context", {"_id": "child"})
-    pids = {pid for pid, _ in state._connections}
+    pids = {pid for pid, _ in state._lines}
     os._exit(0 if len(pids) == 2 else 1)
 _, status = os.waitpid(child, 0)
 state.insert("context", {"_id": "after"})
@@ -45,7 +47,7 @@ class TestSqlite(StateSuite):
 
 def test_the_file_is_synced_at_every_commit(tmp_path: Path) -> None:
     state = SqliteState(tmp_path / "s.db")
-    connection = state._connection()
+    connection = state._line().connection
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
     state.close()
@@ -54,9 +56,9 @@ def test_the_file_is_synced_at_every_commit(tmp_path: Path) -> None:
 def test_finding_by_a_unique_field_uses_its_index(tmp_path: Path) -> None:
     state = SqliteState(tmp_path / "s.db")
     steps: list[str] = []
-    state._connection().set_trace_callback(steps.append)
+    state._line().connection.set_trace_callback(steps.append)
     state.find("trail", where={"seq": 5})
-    plan = state._connection().execute(f"EXPLAIN QUERY PLAN {steps[0]}").fetchall()
+    plan = state._line().connection.execute(f"EXPLAIN QUERY PLAN {steps[0]}").fetchall()
     assert any("USING INDEX trail.seq" in row[3] for row in plan)
     state.close()
 
@@ -69,7 +71,7 @@ def test_threads_that_are_gone_leave_no_pile_of_connections(tmp_path: Path) -> N
 
     for _ in range(20):
         in_threads(2, count)
-    assert len(state._connections) <= 10
+    assert len(state._lines) <= 10
     state.close()
 
 
@@ -111,3 +113,26 @@ def test_a_collection_that_is_new_is_made_in_an_old_file(tmp_path: Path) -> None
     state.insert("fresh", {"_id": "a", "n": 1})
     assert state.count("fresh") == 1
     state.close()
+
+
+def test_closing_waits_for_the_statement_of_another_thread(tmp_path: Path) -> None:
+    """Closing a connection under a running statement crashed the process."""
+    for _ in range(20):
+        state = SqliteState(tmp_path / "s.db")
+        begun = threading.Barrier(3)
+
+        def read_on(state: SqliteState = state, begun: threading.Barrier = begun) -> None:
+            begun.wait()
+            with contextlib.suppress(Unavailable):
+                while True:
+                    state.find("context")
+
+        readers = [threading.Thread(target=read_on) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        begun.wait()
+        state.close()
+        for reader in readers:
+            reader.join()
+        with pytest.raises(Unavailable):
+            state.count("context")

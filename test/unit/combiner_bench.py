@@ -61,8 +61,9 @@ class Hand:
 
     async def submit(self, round_id: str, **outcome: Any) -> pb.Receipt:
         """Submit a result."""
-        result = pb.TaskResult(client_id=self.client_id, task_id=f"{round_id}.{self.client_id}", round_id=round_id)
-        return await self.stub.Submit(pb.TaskResult(**{k: getattr(result, k) for k in ("client_id", "task_id", "round_id")}, **outcome))
+        task_id = f"{round_id}.{self.client_id}"
+        result = pb.TaskResult(client_id=self.client_id, task_id=task_id, round_id=round_id, **outcome)
+        return await self.stub.Submit(result)
 
 
 @dataclass

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound
-from fedn.reducer import discovery
 from fedn.reducer.discovery import EXPIRY_S, Request, add_combiner, assign
 from fedn.reducer.network import Seen
 from fedn.storage.sqlite import SqliteState
@@ -69,7 +68,7 @@ def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(discovery.time, "time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
     seen = [combiner("a")]
     for k in range(3):
         ask(state, seen, f"client-{k}")

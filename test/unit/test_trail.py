@@ -106,24 +106,33 @@ def test_the_store_lets_nobody_change_or_delete_a_record(state: SqliteState, tra
         state.delete("trail", record["_id"], version=record["_version"])
 
 
-def rehash(record: dict[str, Any]) -> None:
-    record["hash"] = record_hash(record)
+Records = list[dict[str, Any]]
 
 
-TAMPERINGS: dict[str, tuple[Callable[[list[dict[str, Any]], Blobs], None], str]] = {
-    "a weight": (lambda r, b: r[2]["combiners"][0].update(weight=11), "record 2: its content"),
-    "a weight, hashed again": (
-        lambda r, b: (r[2]["combiners"][0].update(weight=11), rehash(r[2]))[0],
-        "record 2: its receipt's weights",
-    ),
-    "a model": (lambda r, b: r[1].update(model=digest(b"seed")), "record 1: its content"),
-    "a time, hashed again": (lambda r, b: (r[1].update(time=5.0), rehash(r[1]))[0], "record 2: does not follow"),
-    "a parent": (lambda r, b: (r[3].update(parent=digest(b"x")), rehash(r[3]))[0], "record 3: its parent"),
-    "a missing record": (lambda r, b: r.pop(1) and None, "record 1: its number is 2"),
-    "the order": (lambda r, b: r.reverse(), "record 0: its number is 3"),
-    "a blob": (lambda r, b: b.contents.update({r[1]["model"]: b"x"}), "record 1: its model"),
-    "a lost blob": (lambda r, b: b.contents.pop(r[3]["model"]) and None, "the blob is missing"),
-    "a receipt": (lambda r, b: b.contents.update({r[2]["receipt"]: b"{}"}), "record 2: its receipt"),
+def change(position: int, *, rehash: bool = False, **values: Any) -> Callable[[Records, Blobs], object]:
+    """Tamper with a record's fields, and perhaps hide it by hashing it again."""
+
+    def tamper(records: Records, blobs: Blobs) -> None:
+        records[position].update(values)
+        if rehash:
+            records[position]["hash"] = record_hash(records[position])
+
+    return tamper
+
+
+HEAVIER = [{"combiner": "north", "model": digest(b"sum"), "weight": 11}]
+
+TAMPERINGS: dict[str, tuple[Callable[[Records, Blobs], object], str]] = {
+    "a weight": (change(2, combiners=HEAVIER), "record 2: its content"),
+    "a weight, hashed again": (change(2, rehash=True, combiners=HEAVIER), "record 2: its receipt's weights"),
+    "a model": (change(1, model=digest(b"seed")), "record 1: its content"),
+    "a time, hashed again": (change(1, rehash=True, time=5.0), "record 2: does not follow"),
+    "a parent": (change(3, rehash=True, parent=digest(b"x")), "record 3: its parent"),
+    "a missing record": (lambda records, blobs: records.pop(1), "record 1: its number is 2"),
+    "the order": (lambda records, blobs: records.reverse(), "record 0: its number is 3"),
+    "a blob": (lambda records, blobs: blobs.contents.update({records[1]["model"]: b"x"}), "record 1: its model"),
+    "a lost blob": (lambda records, blobs: blobs.contents.pop(records[3]["model"]), "the blob is missing"),
+    "a receipt": (lambda records, blobs: blobs.contents.update({records[2]["receipt"]: b"{}"}), "record 2: its receipt"),
 }
 
 

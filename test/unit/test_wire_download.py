@@ -116,6 +116,18 @@ async def test_a_missing_blob_is_not_found(destination: Path, serve_blobs: Serve
             await download(channel, digest="0" * 64, size=1, destination=destination)
 
 
+async def test_a_blob_that_went_while_its_turn_came_is_not_found(destination: Path, serve_blobs: ServeBlobs) -> None:
+    server = await serve_blobs(at_once=1)
+    digest = server.shelf.put(DATA)
+    async with server.dial() as channel:
+        async with server.admission:
+            task = asyncio.create_task(download(channel, digest=digest, size=len(DATA), destination=destination))
+            await server.admission.queued.wait()
+            (server.shelf.folder / digest).unlink()
+        with pytest.raises(NotFound):
+            await task
+
+
 async def test_a_server_that_is_gone_is_unreachable(destination: Path, serve_blobs: ServeBlobs) -> None:
     server = await serve_blobs()
     digest = server.shelf.put(DATA)
@@ -148,13 +160,12 @@ async def test_a_reader_that_takes_nothing_frees_its_place(destination: Path, se
 async def test_waiting_for_admission_is_not_stalling(destination: Path, serve_blobs: ServeBlobs) -> None:
     server = await serve_blobs(at_once=1, stall_timeout_s=0.2)
     digest = server.shelf.put(DATA)
-    async with server.dial() as channel, asyncio.TaskGroup() as group:
-        async with server.admission:
-            task = group.create_task(
-                download(channel, digest=digest, size=len(DATA), destination=destination, settings=server.settings)
-            )
-            _, waiting = await asyncio.wait([task], timeout=1.0)
-            assert waiting == {task}
+    async with server.dial() as channel, asyncio.TaskGroup() as group, server.admission:
+        task = group.create_task(
+            download(channel, digest=digest, size=len(DATA), destination=destination, settings=server.settings)
+        )
+        _, waiting = await asyncio.wait([task], timeout=1.0)
+        assert waiting == {task}
     assert destination.read_bytes() == DATA
 
 

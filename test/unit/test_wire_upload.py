@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import pytest
 from fedn.errors import (
     CombinerUnreachable,
     DigestMismatch,
+    FolderUnusable,
     NotAParticipant,
     TransferFailed,
     TransferStalled,
@@ -122,8 +123,7 @@ async def test_a_stopping_server_makes_the_attempt_one_to_repeat(blob: Blob, ser
     async with server.dial() as channel, asyncio.TaskGroup() as group:
         async with server.admission:
             waiting = group.create_task(_failure_of(upload(channel, blob.path, digest=blob.digest)))
-            while not server.admission.waiting:
-                await asyncio.sleep(0)
+            await server.admission.queued.wait()
             await server.stop()
         assert isinstance(await waiting, CombinerUnreachable)
 
@@ -151,11 +151,11 @@ async def test_two_senders_of_the_same_blob_move_it_once(blob: Blob, serve_blobs
 async def test_a_newer_stream_of_the_same_sender_takes_over(blob: Blob, serve_blobs: ServeBlobs) -> None:
     server, sent = await serve_blobs(at_once=1), [0]
     async with server.dial() as old, server.dial() as new:
-        async with calling(await blob.begin(old, upto=3 * MB, client_id="c"), unreachable=CombinerUnreachable) as call:
-            await server.has(new, blob.digest, 3 * MB)
-            async with asyncio.timeout(10):
-                await upload(new, blob.path, digest=blob.digest, client_id="c", moved=sent.append)
-            failure = await _failure_of(call.read())
+        call = await blob.begin(old, upto=3 * MB, client_id="c")
+        await server.has(new, blob.digest, 3 * MB)
+        async with asyncio.timeout(10):
+            await upload(new, blob.path, digest=blob.digest, client_id="c", moved=sent.append)
+        failure = await _failure_of(call.read())
     assert sum(sent) == 5 * MB
     assert blob.stored_at(server)
     assert isinstance(failure, grpc.aio.AioRpcError)
@@ -235,11 +235,10 @@ async def test_a_sender_that_stalls_is_cut_by_the_clock_and_frees_its_place(
 
 async def test_waiting_for_admission_is_not_stalling(blob: Blob, serve_blobs: ServeBlobs) -> None:
     server = await serve_blobs(at_once=1, stall_timeout_s=0.2)
-    async with server.dial() as channel, asyncio.TaskGroup() as group:
-        async with server.admission:
-            task = group.create_task(upload(channel, blob.path, digest=blob.digest, settings=server.settings))
-            _, waiting = await asyncio.wait([task], timeout=1.0)
-            assert waiting == {task}
+    async with server.dial() as channel, asyncio.TaskGroup() as group, server.admission:
+        task = group.create_task(upload(channel, blob.path, digest=blob.digest, settings=server.settings))
+        _, waiting = await asyncio.wait([task], timeout=1.0)
+        assert waiting == {task}
     assert blob.stored_at(server)
 
 
@@ -249,8 +248,7 @@ async def test_a_cancelled_client_frees_its_place(blob: Blob, tmp_path: Path, se
         running = await blob.begin(channel, upto=3 * MB)
         waiting = asyncio.create_task(upload(channel, blob.path, digest=blob.digest, client_id="x"))
         behind = asyncio.create_task(upload(channel, other.path, digest=other.digest))
-        while not server.admission.waiting:
-            await asyncio.sleep(0)
+        await server.admission.queued.wait()
         waiting.cancel()
         running.cancel()
         async with asyncio.timeout(5):
@@ -271,7 +269,6 @@ async def test_check_refuses_before_a_byte_is_taken(blob: Blob, serve_blobs: Ser
     assert list(server.shelf.folder.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and not Path("/dev/full").exists(), reason="no /dev/full")
 async def test_a_full_disk_is_unavailable_and_frees_the_place(
     blob: Blob, tmp_path: Path, serve_blobs: ServeBlobs, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -286,6 +283,13 @@ async def test_a_full_disk_is_unavailable_and_frees_the_place(
             await upload(channel, blob.path, digest=blob.digest)
     assert blob.stored_at(server)
     assert f"cannot store {blob.digest}" in caplog.text
+
+
+async def test_a_file_that_is_not_there_is_named(blob: Blob, tmp_path: Path, serve_blobs: ServeBlobs) -> None:
+    server = await serve_blobs()
+    async with server.dial() as channel:
+        with pytest.raises(FolderUnusable, match="nothing: No such file or directory"):
+            await upload(channel, tmp_path / "nothing", digest=blob.digest)
 
 
 async def test_stat_knows_nothing_a_part_and_the_whole(blob: Blob, serve_blobs: ServeBlobs) -> None:
@@ -304,6 +308,6 @@ async def test_stat_knows_nothing_a_part_and_the_whole(blob: Blob, serve_blobs: 
     ]
 
 
-async def _failure_of(work: object) -> BaseException | None:
-    [result] = await asyncio.gather(work, return_exceptions=True)  # type: ignore[call-overload]
+async def _failure_of(work: Awaitable[object]) -> BaseException | None:
+    [result] = await asyncio.gather(work, return_exceptions=True)
     return result if isinstance(result, BaseException) else None

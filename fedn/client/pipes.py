@@ -1,0 +1,65 @@
+"""Reading a script's output: always, so that it never blocks, and never more in memory than its tail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+
+TAIL_BYTES = 64 * 1024
+LINE_BYTES = 8 * 1024
+
+
+class Tail(asyncio.Protocol):
+    """Keeps the last 64 KiB of a stream, and tells `log` each line (cut at 8 KiB). `ended` at its end."""
+
+    def __init__(self, log: Callable[[str], None] | None) -> None:
+        self._log = log
+        self._kept = bytearray()
+        self._line = bytearray()
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the end of what came."""
+        self._kept += data
+        del self._kept[:-TAIL_BYTES]
+        if self._log is not None:
+            self._line += data
+            *lines, rest = self._line.split(b"\n")
+            for line in lines:
+                self._tell(line)
+            self._line = rest
+            if len(rest) > LINE_BYTES:
+                self._tell(rest)
+                self._line = bytearray()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The last writer has closed the pipe, or we have."""
+        if self._line:
+            self._tell(self._line)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def text(self) -> str:
+        """The tail."""
+        return self._kept.decode("utf-8", errors="replace")
+
+    def _tell(self, line: bytes) -> None:
+        if self._log is not None:
+            self._log(line[:LINE_BYTES].decode("utf-8", errors="replace").rstrip("\r"))
+
+
+@contextlib.asynccontextmanager
+async def pipe(log: Callable[[str], None] | None) -> AsyncIterator[tuple[Tail, int]]:
+    """A pipe that is read here; gives what it says and the end to write to, which the caller closes when it is used.
+
+    It is not asyncio's own pipe of a subprocess: a process's end then waits for the last writer of its pipes.
+    """
+    loop = asyncio.get_running_loop()
+    read_fd, write_fd = os.pipe()
+    transport, tail = await loop.connect_read_pipe(lambda: Tail(log), os.fdopen(read_fd, "rb", buffering=0))
+    try:
+        yield tail, write_fd
+    finally:
+        transport.close()

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from fedn.aggregation.fold import Contribution, check_update, fold
+from fedn.aggregation.mean import mean
+from fedn.aggregation.sums import open_sum
+from fedn.errors import ModelInvalid, ModelTooLarge, NonFinite, SchemaMismatch
+from fedn.model.safetensors import load_tensors, open_model, write_model
+from fedn.model.schema import Schema, TensorSpec
+
+Tensors = dict[str, npt.NDArray[Any]]
+SCHEMA = Schema((TensorSpec("w", "F32", (4,)), TensorSpec("z", "F32", (0, 2)), TensorSpec("s", "F32", ())))
+
+
+def folded(folder: Path) -> Path:
+    """A combiner model of which w[1] has one tail, and w[2] two."""
+    values = [[1.0, 1.0, 1e30, 0.0], [2.0, 2.0**-60, 1.0, 0.0], [3.0, 0.0, 1e-30, 0.0]]
+    checked = []
+    for number, row in enumerate(values):
+        path = folder / f"update-{number}"
+        empty = np.zeros((0, 2), np.float32)
+        write_model(path, {"w": np.array(row, np.float32), "z": empty, "s": np.array(7, np.float32)})
+        model = open_model(path)
+        checked.append(Contribution(model, 3, check_update(model, SCHEMA)))
+    fold(checked, folder / "sums")
+    return folder / "sums"
+
+
+def test_a_combiner_model_holds_heads_and_the_few_tails_that_there_are(tmp_path: Path) -> None:
+    path = folded(tmp_path)
+    tensors = load_tensors(path)
+    assert tensors.keys() == {"h:w", "h:z", "h:s", "t:w", "i:w"}
+    assert tensors["h:z"].shape == (0, 2)
+    assert tensors["i:w"].tolist() == [1, 2, 2]
+    assert tensors["t:w"].tolist()[:2] == [3 * 2.0**-60, 3.0]
+    total = open_sum(path, SCHEMA, size=path.stat().st_size)
+    tiny, huge = Fraction(float(np.float32(1e-30))), Fraction(float(np.float32(1e30)))
+    assert total.exactly(1 + 2) == 3 * (huge + 1 + tiny)  # s comes first
+    assert total.exactly(0) == 63
+
+
+def test_the_length_of_the_header_depends_on_the_schema_only(tmp_path: Path) -> None:
+    path = folded(tmp_path)
+    start = open_model(path).data_start
+    update = open_model(tmp_path / "update-0")
+    fold([Contribution(update, 1, check_update(update, SCHEMA))], tmp_path / "one")
+    assert open_model(tmp_path / "one").data_start == start
+    assert load_tensors(tmp_path / "one").keys() == {"h:w", "h:z", "h:s"}
+
+
+def drop(name: str) -> Callable[[Tensors], Any]:
+    return lambda tensors: tensors.pop(name)
+
+
+def put(name: str, values: Any, dtype: Any = np.float64) -> Callable[[Tensors], Any]:
+    return lambda tensors: tensors.update({name: np.array(values, dtype)})
+
+
+FORGED = {
+    "head missing": (drop("h:s"), "'h:s' is not as it must be"),
+    "head of another shape": (put("h:w", [[1.0] * 4]), "'h:w' is not"),
+    "head of another dtype": (put("h:w", [1.0] * 4, np.float32), "'h:w' is not"),
+    "tensor that does not belong": (put("x:w", [1.0]), "it has 'x:w'"),
+    "tails without elements": (drop("i:w"), "'i:w' is not"),
+    "elements without tails": (drop("t:w"), "it has 'i:w'"),
+    "more tails than elements": (put("t:w", [1.0]), "'i:w' is not"),
+    "tails of an empty tensor": (put("t:z", [1.0]), "it has 't:z'"),
+    "element beyond the tensor": (put("i:w", [1, 2, 4], np.uint32), "does not have"),
+    "elements out of order": (put("i:w", [2, 1, 2], np.uint32), "not in the order"),
+    "tail that overlaps its head": (put("t:w", [1.0, 1.0, 1e-30]), "overlaps"),
+    "tail that overlaps the one before": (put("t:w", [2.0**-60, 3.0, 3.0]), "overlaps"),
+    "tail of zero": (put("t:w", [2.0**-60, 3.0, 0.0]), "overlaps"),
+    "tail of NaN": (put("t:w", [2.0**-60, 3.0, math.nan]), "overlaps"),
+    "tail of infinity": (put("t:w", [2.0**-60, math.inf, 1e-30]), "overlaps"),
+    "head of NaN": (put("h:w", [1.0, math.nan, 3e30, 0.0]), "NaN, Inf"),
+    "head of infinity": (put("h:w", [1.0, 3.0, -math.inf, 0.0]), "NaN, Inf"),
+    "head too large": (put("h:s", 2.0**950), "too large"),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_a_forged_combiner_model_is_refused(case: str, tmp_path: Path) -> None:
+    change, reason = FORGED[case]
+    tensors = load_tensors(folded(tmp_path))
+    write_model(tmp_path / "fine", tensors)
+    open_sum(tmp_path / "fine", SCHEMA)
+    change(tensors)
+    write_model(tmp_path / "forged", tensors)
+    with pytest.raises((ModelInvalid, NonFinite), match=reason):
+        open_sum(tmp_path / "forged", SCHEMA)
+
+
+def test_a_flood_of_tails_for_one_element_is_refused(tmp_path: Path) -> None:
+    tensors = load_tensors(folded(tmp_path))
+    tensors["i:w"] = np.full(100_000, 2, np.uint32)
+    tensors["t:w"] = np.full(100_000, 1.0)
+    write_model(tmp_path / "forged", tensors)
+    with pytest.raises(ModelInvalid, match="more tails than any sum needs"):
+        open_sum(tmp_path / "forged", SCHEMA)
+
+
+def test_a_combiner_model_of_another_schema_or_size_is_refused(tmp_path: Path) -> None:
+    path = folded(tmp_path)
+    with pytest.raises(ModelInvalid):
+        open_sum(path, Schema((TensorSpec("w", "F32", (4,)),)))
+    with pytest.raises(ModelInvalid, match="were announced"):
+        open_sum(path, SCHEMA, size=1)
+    other = Schema((TensorSpec("w", "F16", (4,)), *SCHEMA.tensors[:1], *SCHEMA.tensors[2:]))
+    with pytest.raises(SchemaMismatch):
+        mean([open_sum(path, SCHEMA)], weight=9, schema=other, out=tmp_path / "global")
+
+
+def test_a_header_longer_than_a_combiner_models_can_be_is_too_large(tmp_path: Path) -> None:
+    content = folded(tmp_path).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    padded = (length + 8).to_bytes(8, "little") + content[8 : 8 + length] + b" " * 8 + content[8 + length :]
+    (tmp_path / "forged").write_bytes(padded)
+    with pytest.raises(ModelTooLarge, match="the header has"):
+        open_sum(tmp_path / "forged", SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head"),
+    [("F32", 1e39), ("F32", -1e39), ("F16", 70_000.0), ("BF16", 1e39), ("I8", 128.0), ("U8", -1.0), ("I64", 2.0**63)],
+)
+def test_sums_whose_mean_the_dtype_cannot_hold_leave_no_model(tmp_path: Path, dtype: str, head: float) -> None:
+    schema = Schema((TensorSpec("w", dtype, (1,)),))
+    write_model(tmp_path / "sums", {"h:w": np.array([head])})
+    with pytest.raises(ModelInvalid, match=f"beyond {dtype}"):
+        mean([open_sum(tmp_path / "sums", schema)], weight=1, schema=schema, out=tmp_path / "global")
+    assert not (tmp_path / "global").exists()
+    mean([open_sum(tmp_path / "sums", schema)] * 2, weight=10**6, schema=schema, out=tmp_path / "global")
+
+
+def test_tails_across_blocks_are_found_wherever_blocks_begin(tmp_path: Path) -> None:
+    count = 200_000
+    schema = Schema((TensorSpec("a", "F32", (70_000,)), TensorSpec("b", "F32", (count,))))
+    rng = np.random.default_rng(3)
+    where = np.sort(rng.choice(count, 500, replace=False)).astype(np.uint32)
+    heads = rng.integers(1, 100, count).astype(np.float64)
+    tensors = {"h:a": np.ones(70_000), "h:b": heads, "t:b": np.full(500, 2.0**-60), "i:b": where}
+    write_model(tmp_path / "sums", tensors)
+    total = open_sum(tmp_path / "sums", schema)
+    found = []
+    for start in range(0, 70_000 + count, 9_999):
+        elements, values = total.tails(start, min(start + 9_999, 70_000 + count))
+        assert values.tolist() == [2.0**-60] * len(elements)
+        found += elements.tolist()
+    assert found == (where.astype(np.int64) + 70_000).tolist()

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedn.errors import ConfigInvalid
+from fedn.package.project import Manifest, load_project
+
+WHOLE = """\
+name: digits
+package: code
+init_model: python init_model.py --hidden "6 4"
+entry_points:
+  train: python train.py
+  validate:
+    command: python validate.py
+"""
+
+
+def project(folder: Path, text: str) -> Path:
+    (folder / "code").mkdir(exist_ok=True)
+    (folder / "fedn.yaml").write_text(text)
+    return folder
+
+
+def test_a_whole_project(tmp_path: Path) -> None:
+    loaded = load_project(project(tmp_path, WHOLE))
+    assert (loaded.name, loaded.folder, loaded.package_dir) == ("digits", tmp_path, tmp_path / "code")
+    assert loaded.init_model == ("python", "init_model.py", "--hidden", "6 4")
+    assert loaded.entry_points == {"train": ("python", "train.py"), "validate": ("python", "validate.py")}
+    assert Manifest.read(tmp_path).entry_points == loaded.entry_points
+
+
+def test_client_travels_if_it_is_there_else_the_whole_folder(tmp_path: Path) -> None:
+    text = "name: a\nentry_points: {train: ./train}\n"
+    assert load_project(project(tmp_path, text)).package_dir == tmp_path
+    (tmp_path / "client").mkdir()
+    assert load_project(tmp_path).package_dir == tmp_path / "client"
+
+
+def test_the_templates_of_this_repository_load() -> None:
+    for name in ("digits", "mnist-pytorch"):
+        loaded = load_project(Path(__file__).parents[1] / name)
+        assert set(loaded.entry_points) == {"train", "validate"}
+        assert loaded.init_model
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: a\nentry_point: {train: x}\n", ":2: unknown key 'entry_point'; did you mean 'entry_points'?"),
+        (
+            "name: a\nentry_points:\n  train: x\n  vlidate: y\n",
+            ":4: unknown entry point 'vlidate'; did you mean 'validate'?",
+        ),
+        ("name: a\nentry_points:\n  train: {comand: x}\n", ":3: unknown key 'comand'; did you mean 'command'?"),
+        ("name: a\nentry_points:\n  train: {}\n", ":3: train: the key 'command' is missing"),
+        ("name: a\nentry_points:\n  train: 5\n", ":3: train: expected text, found 5"),
+        ("name: a\nentry_points:\n  train: [x]\n", ":3: train: expected text, found a list"),
+        ("name: a\nentry_points:\n  train: ''\n", ":3: train: expected text, found ''"),
+        ('name: a\nentry_points:\n  train: "\'open"\n', ":3: train: cannot read the command: No closing quotation"),
+        ("name: a\nentry_points:\n  train: \"''\"\n", ":3: train: expected a command, found \"''\""),
+        ("name: a\nentry_points:\n  validate: x\n", ":2: there is no entry point 'train'"),
+        ("name: a\nentry_points: train\n", ":2: entry_points: expected a mapping, found 'train'"),
+        ("name: a\n", ":1: the key 'entry_points' is missing"),
+        ("entry_points: {train: x}\n", ":1: the key 'name' is missing"),
+        ("name: ../a\nentry_points: {train: x}\n", ":1: name: expected letters"),
+        ("name: 5\nentry_points: {train: x}\n", ":1: name: expected text, found 5"),
+        ("- name\n", ":1: the project: expected a mapping, found a list"),
+        ("name: a\npackage: ..\nentry_points: {train: x}\n", ":2: package: '..' is outside the project"),
+        ("name: a\npackage: /\nentry_points: {train: x}\n", ":2: package: '/' is outside the project"),
+        ("name: a\npackage: none\nentry_points: {train: x}\n", ":2: package: there is no folder 'none'"),
+    ],
+)
+def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, reason: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load_project(project(tmp_path, text))
+    assert caught.value.reason.startswith(f"{tmp_path / 'fedn.yaml'}{reason}")
+
+
+def test_a_client_folder_that_leads_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "client").symlink_to(tmp_path / "outside")
+    with pytest.raises(ConfigInvalid, match="outside the project"):
+        load_project(project(tmp_path / "in", "name: a\nentry_points: {train: x}\n"))
+
+
+def test_a_folder_without_fedn_yaml_is_no_project(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match=r"there is no fedn\.yaml"):
+        load_project(tmp_path)
