@@ -72,7 +72,7 @@ class Accumulator:
     def __init__(self, size: int) -> None:
         self._size = size
         self._rows: list[Floats] = []
-        self._spare = np.empty(size)
+        self._spare, self._other = np.empty(size), np.empty(size)
         self._grids: tuple[int, ...] = ()
 
     def begin(self, size: int, grids: tuple[int, ...]) -> None:
@@ -96,12 +96,23 @@ class Accumulator:
         plain = self._rows[len(self._grids)][: self._used]
         np.add(plain, terms, out=plain)
 
-    def limbs(self) -> list[Floats]:
-        """Arrays whose sum is the exact result; they are this accumulator's memory."""
+    def result(self) -> tuple[Floats, Elements, Floats]:
+        """The expansion of every sum, as `expand` gives it; the heads may be this accumulator's memory."""
         limbs = [row[: self._used] for row in self._rows[: len(self._grids) + 1]]
         for limb, grid in zip(limbs, self._grids, strict=False):
             np.subtract(limb, _anchor(grid), out=limb)
-        return limbs
+        total, spare, other = limbs[-1], self._spare[: self._used], self._other[: self._used]
+        for level in reversed(range(len(self._grids))):
+            # two_sum(limbs[level], total) without new arrays: fresh pages would cost more than the sums
+            limb = limbs[level]
+            np.add(limb, total, out=spare)
+            np.subtract(spare, limb, out=other)
+            np.subtract(total, other, out=total)
+            np.subtract(spare, other, out=other)
+            np.subtract(limb, other, out=limb)
+            np.add(limb, total, out=total)
+            limbs[level + 1], total, spare = total, spare, limb
+        return _finished([total, *limbs[1:]])
 
 
 def _anchor(grid: int) -> float:
@@ -133,12 +144,16 @@ def expand(limbs: Sequence[Floats]) -> tuple[Floats, Elements, Floats]:
 
     The tails are in the order of their elements, and of one element the larger first; none is zero.
     """
-    settled = _sweep(limbs)
-    head = settled[0]
-    if len(settled) == 1:
+    return _finished(_sweep(limbs))
+
+
+def _finished(swept: Sequence[Floats]) -> tuple[Floats, Elements, Floats]:
+    """The expansion of swept limbs. Most elements have nothing but a head by now; only the others go on."""
+    head = swept[0]
+    if len(swept) == 1:
         return head, np.empty(0, np.int64), np.empty(0)
-    loose = np.flatnonzero(np.logical_or.reduce([limb != 0 for limb in settled[1:]]))
-    rest = [limb[loose] for limb in settled]
+    loose = np.flatnonzero(np.logical_or.reduce([limb != 0 for limb in swept[1:]]))
+    rest = [limb[loose] for limb in swept]
     parts = []
     while rest:
         rest = _round_ties(_settle(rest))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each
-from fedn.aggregation.exact import Accumulator, expand
+from fedn.aggregation.exact import Accumulator
 from fedn.aggregation.plan import Plan
 from fedn.aggregation.ranges import Ranges, scan
 from fedn.aggregation.sum_writer import SumWriter, writing_sum
@@ -106,4 +106,4 @@ class _Folder:
             values = source.read(block, self._data)
             for term in terms_of(values, weight, dtype=block.dtype, top=top, out=terms, scratch=scratch):
                 self._sums.add(term)
-        self._writer.put(block, *expand(self._sums.limbs()))
+        self._writer.put(block, *self._sums.result())

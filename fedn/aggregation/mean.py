@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedn.aggregation.blocks import BLOCK, Block, Layout, for_each, write_exactly
+from fedn.aggregation.blocks import Block, Layout, for_each, write_exactly
 from fedn.aggregation.exact import Elements, Floats, Sums, two_sum
 from fedn.aggregation.narrowing import Bits
 from fedn.aggregation.quotient import divide
@@ -22,6 +22,8 @@ from fedn.model.safetensors import canonical_header, digest_of
 from fedn.model.schema import Schema
 from fedn.model.whole import whole_file
 
+_BLOCK = 8192  # elements: temporaries of this size come from the heap, larger ones as fresh pages
+
 
 def mean(
     sums: Sequence[SumFile],
@@ -30,7 +32,7 @@ def mean(
     schema: Schema,
     out: Path,
     threads: int | None = None,
-    block: int = BLOCK,
+    block: int = _BLOCK,
 ) -> str:
     """Write the global model of the combiners' sums to ``out``, in canonical form; returns its sha256 in hex.
 
@@ -77,13 +79,19 @@ def _average(sums: Sequence[SumFile], weight: int, block: Block) -> Bits:
 
 def _add_up(sums: Sequence[SumFile], start: int, size: int) -> Sums:
     """The sum of all sums as pairs. What a pair cannot hold is counted as slack, not lost unseen."""
-    hi, lo, slack = np.zeros(size), np.zeros(size), np.zeros(size)
-    heads = np.empty(size)
-    for each in sums:
+    hi, heads, slack = np.empty(size), np.empty(size), np.zeros(size)
+    sums[0].heads(start, hi)
+    hi += 0.0  # a mean of zeros is not −0
+    lo = np.zeros(size)
+    for number, each in enumerate(sums[1:]):
         each.heads(start, heads)
         hi, error = two_sum(hi, heads)
+        if number == 0:
+            lo = error
+            continue
         lo, lost = two_sum(lo, error)
         slack += np.abs(lost)
+    for each in sums:
         _add_tails(lo, slack, *each.tails(start, start + size), start)
     hi, lo = two_sum(hi, lo)
     return Sums(hi, lo, slack)

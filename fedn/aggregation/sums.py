@@ -104,15 +104,15 @@ def _counts(file: ModelFile, schema: Schema) -> list[int]:
     lengths = [
         found[name][0].count if spec.count and (name := f"t:{spec.name}") in found else 0 for spec in schema.tensors
     ]
-    begin = 0
     expected = entries_of(schema, lengths)
+    begin = 0
+    odd = found.keys() - {spec.name for spec in expected}
+    if odd:
+        raise ModelInvalid(f"not a combiner model of this schema: it has {min(odd)!r}")
     for spec in expected:
         if found.get(spec.name) != (spec, begin):
             raise ModelInvalid(f"not a combiner model of this schema: {spec.name!r} is not as it must be")
         begin += spec.nbytes
-    if len(found) != len(expected):
-        odd = min(found.keys() - {spec.name for spec in expected})
-        raise ModelInvalid(f"not a combiner model of this schema: it has {odd!r}")
     return lengths
 
 

@@ -75,6 +75,8 @@ class Agent:
                     raise
                 except FednError as error:
                     log.warning("%s", error)
+                except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
+                    log.exception("the connection was lost")
                 await asyncio.sleep(next(waits))
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
@@ -121,7 +123,7 @@ class Agent:
         return float(first.welcome.heartbeat_s)
 
     async def _obey(self, stream: Any) -> None:
-        async for command in stream:
+        while (command := await stream.read()) is not grpc.aio.EOF:
             match command.WhichOneof("command"):
                 case "run":
                     accepted = pb.TaskAccepted(task_id=command.run.task_id)

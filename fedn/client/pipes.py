@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO, cast
 
 TAIL_BYTES = 64 * 1024
 LINE_BYTES = 8 * 1024
@@ -34,7 +35,7 @@ class Tail(asyncio.Protocol):
                 self._tell(rest)
                 self._line = bytearray()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The last writer has closed the pipe, or we have."""
         if self._line:
             self._tell(self._line)
@@ -45,21 +46,22 @@ class Tail(asyncio.Protocol):
         """The tail."""
         return self._kept.decode("utf-8", errors="replace")
 
-    def _tell(self, line: bytes) -> None:
+    def _tell(self, line: bytes | bytearray) -> None:
         if self._log is not None:
             self._log(line[:LINE_BYTES].decode("utf-8", errors="replace").rstrip("\r"))
 
 
 @contextlib.asynccontextmanager
-async def pipe(log: Callable[[str], None] | None) -> AsyncIterator[tuple[Tail, int]]:
-    """A pipe that is read here; gives what it says and the end to write to, which the caller closes when it is used.
+async def pipe(log: Callable[[str], None] | None) -> AsyncIterator[tuple[Tail, BinaryIO]]:
+    """A pipe that is read here; gives what it says, and the end to write to, to be closed once a process has it.
 
-    It is not asyncio's own pipe of a subprocess: a process's end then waits for the last writer of its pipes.
+    It is not asyncio's own pipe of a subprocess: with that, a process ends only when the last writer of it ends.
     """
     loop = asyncio.get_running_loop()
     read_fd, write_fd = os.pipe()
-    transport, tail = await loop.connect_read_pipe(lambda: Tail(log), os.fdopen(read_fd, "rb", buffering=0))
-    try:
-        yield tail, write_fd
-    finally:
-        transport.close()
+    with cast(BinaryIO, os.fdopen(write_fd, "wb", buffering=0)) as writing:
+        transport, tail = await loop.connect_read_pipe(lambda: Tail(log), os.fdopen(read_fd, "rb", buffering=0))
+        try:
+            yield tail, writing
+        finally:
+            transport.close()

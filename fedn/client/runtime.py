@@ -22,9 +22,13 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from fedn.client.pipes import Tail, pipe
+from fedn.client.outputs import Metadata, read_metadata, read_metrics
+from fedn.client.pipes import pipe
 from fedn.errors import EntryPointFailed, EntryPointKilled, EntryPointMissing, TaskFailed, TaskTimeout
+
+__all__ = ["Finished", "Metadata", "read_metadata", "read_metrics", "run_entry_point"]
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 DRAIN_S = 1.0  # a grandchild with a session of its own can hold a pipe open for ever
@@ -100,10 +104,10 @@ def _name(number: int) -> str:
 async def _run(
     words: Sequence[str], cwd: Path, environ: Mapping[str, str], limit_s: float, log: Callable[[str], None] | None
 ) -> _Ended:
-    async with pipe(log) as (out, out_fd), pipe(log) as (err, err_fd):
-        process = await _start(words, cwd, environ, out_fd, err_fd)
-        os.close(out_fd)
-        os.close(err_fd)
+    async with pipe(log) as (out, to_out), pipe(log) as (err, to_err):
+        process = await _start(words, cwd, environ, to_out, to_err)
+        to_out.close()
+        to_err.close()
         async with _end_of_group(process):
             in_time = await _ends_within(process, limit_s)
             if not in_time:
@@ -113,10 +117,10 @@ async def _run(
         return _Ended(process.returncode if in_time else None, out.text(), err.text())
 
 
-async def _start(words: Sequence[str], cwd: Path, environ: Mapping[str, str], out_fd: int, err_fd: int) -> Process:
+async def _start(words: Sequence[str], cwd: Path, environ: Mapping[str, str], out: BinaryIO, err: BinaryIO) -> Process:
     try:
         return await asyncio.create_subprocess_exec(
-            *words, cwd=cwd, env=environ, stdin=DEVNULL, stdout=out_fd, stderr=err_fd, start_new_session=True
+            *words, cwd=cwd, env=environ, stdin=DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
     except OSError as error:
         reason = f"cannot run {words[0]!r}: {error.strerror}"

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.client.link import Link
-from fedn.client.runtime import read_metadata, read_metrics, run_entry_point
+from fedn.client.outputs import read_metadata, read_metrics
+from fedn.client.runtime import run_entry_point
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings
 from fedn.errors import (

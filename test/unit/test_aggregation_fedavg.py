@@ -76,9 +76,9 @@ def rounds(draw: st.DrawFn, dtypes: Sequence[str] = tuple(DTYPES)) -> Updates:
         f"t{i}": (draw(st.sampled_from(list(dtypes))), draw(st.integers(0, 5))) for i in range(draw(st.integers(1, 4)))
     }
     updates: Updates = []
-    for _ in range(draw(st.integers(1, 5))):
+    for negated in draw(st.lists(st.booleans(), min_size=1, max_size=5)):
         tensors = {name: values_of(draw, dtype, count) for name, (dtype, count) in schema.items()}
-        if updates and draw(st.booleans()):
+        if updates and negated:
             for name, (dtype, _) in schema.items():
                 if "F" in dtype:
                     tensors[name] = -updates[-1][0][name]
