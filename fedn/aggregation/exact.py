@@ -103,15 +103,8 @@ class Accumulator:
             np.subtract(limb, _anchor(grid), out=limb)
         total, spare, other = limbs[-1], self._spare[: self._used], self._other[: self._used]
         for level in reversed(range(len(self._grids))):
-            # two_sum(limbs[level], total) without new arrays: fresh pages would cost more than the sums
-            limb = limbs[level]
-            np.add(limb, total, out=spare)
-            np.subtract(spare, limb, out=other)
-            np.subtract(total, other, out=total)
-            np.subtract(spare, other, out=other)
-            np.subtract(limb, other, out=limb)
-            np.add(limb, total, out=total)
-            limbs[level + 1], total, spare = total, spare, limb
+            _two_sum_in_place(limbs[level], total, spare, other)
+            limbs[level + 1], total, spare = total, spare, limbs[level]
         return _finished([total, *limbs[1:]])
 
 
@@ -124,6 +117,19 @@ def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     total = a + b
     of_b = total - a
     return total, (a - (total - of_b)) + (b - of_b)
+
+
+def _two_sum_in_place(a: Floats, b: Floats, total: Floats, spare: Floats) -> None:
+    """`two_sum` to ``total`` and, the error, to ``b``; the others are written over.
+
+    New arrays for every block would be fresh pages from the kernel, which cost more than the sums.
+    """
+    np.add(a, b, out=total)
+    np.subtract(total, a, out=spare)
+    np.subtract(b, spare, out=b)
+    np.subtract(total, spare, out=spare)
+    np.subtract(a, spare, out=a)
+    np.add(b, a, out=b)
 
 
 def two_product(a: Floats, b: float) -> tuple[Floats, Floats]:

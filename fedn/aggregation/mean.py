@@ -22,7 +22,7 @@ from fedn.model.safetensors import canonical_header, digest_of
 from fedn.model.schema import Schema
 from fedn.model.whole import whole_file
 
-_BLOCK = 8192  # elements: temporaries of this size come from the heap, larger ones as fresh pages
+_BLOCK = 12_288  # elements: temporaries of this size come from the heap, larger ones as fresh pages
 
 
 def mean(

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+BAR_WIDTH = 24
 MANY = 6  # names that fit on a line
 
 
 class Live:
-    """Progress of a session. On a terminal bars move; elsewhere each finished round is one line."""
+    """Progress of a session. The bar of the running round moves; a finished round is one line above it."""
 
     def __init__(self, rounds: int) -> None:
         self._console = Console(highlight=False)
@@ -22,7 +23,7 @@ class Live:
         self._connecting: TaskID | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=BAR_WIDTH),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
             console=self._console,
@@ -49,6 +50,8 @@ class Live:
         if self._connecting is None:
             self._connecting = self._progress.add_task("connecting", total=clients, note="")
         self._progress.update(self._connecting, completed=connected, note=f"{connected} of {clients} clients")
+        if connected >= clients:
+            self._progress.remove_task(self._connecting)
 
     def show(self, session: dict[str, Any]) -> None:
         """The session as it stands."""
@@ -57,19 +60,18 @@ class Live:
 
     def _round(self, line: dict[str, Any], session: dict[str, Any]) -> None:
         number, steps = line["round"], 2 * line["participants"]
-        if number not in self._bars:
-            title = f"round {number:>{len(str(self._rounds))}}/{self._rounds}"
-            self._bars[number] = self._progress.add_task(title, total=steps, note="")
+        title = f"round {number:>{len(str(self._rounds))}}/{self._rounds}"
         if number in self._told:
             return
+        if number not in self._bars:
+            self._bars[number] = self._progress.add_task(title, total=steps, note="")
         live = session["live"]
         over = line["accuracy"] is not None or session["ended"] is not None or number < session["round"]
         if line["status"] == "committed" and over:
             self._told.add(number)
-            self._progress.update(self._bars[number], total=steps, completed=steps, note=summary(line))
-            self._progress.stop_task(self._bars[number])
-            if not self._console.is_terminal:
-                self.say(f"round {number:>{len(str(self._rounds))}}/{self._rounds}  {summary(line)}")
+            self._progress.remove_task(self._bars.pop(number))
+            bar = f"[green]{'━' * BAR_WIDTH}[/] " if self._console.is_terminal else ""
+            self.say(f"{title} {bar}{summary(line)}")
         elif live is not None and live["round"] == number:
             half = line["participants"] if live["kind"] == "validate" else 0
             done = half + live["answered"] + live["failed"]
@@ -88,7 +90,7 @@ def busy(live: dict[str, Any]) -> str:
 
 def summary(line: dict[str, Any]) -> str:
     """A finished round in a few words."""
-    words = [f"{line['updates']} clients"]
+    words = [f"{line['seconds']:6.2f} s  {line['updates']} clients"]
     for name in ("loss", "accuracy"):
         if line[name] is not None:
             words.append(f"{name} {line[name]:.4f}")

@@ -22,13 +22,13 @@ from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from fedn.client.outputs import Metadata, read_metadata, read_metrics
 from fedn.client.pipes import pipe
 from fedn.errors import EntryPointFailed, EntryPointKilled, EntryPointMissing, TaskFailed, TaskTimeout
 
-__all__ = ["Finished", "Metadata", "read_metadata", "read_metrics", "run_entry_point"]
+__all__ = ["Finished", "Metadata", "Runner", "read_metadata", "read_metrics", "run_entry_point"]
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 DRAIN_S = 1.0  # a grandchild with a session of its own can hold a pipe open for ever
@@ -49,6 +49,22 @@ class _Ended:
     exit_code: int | None  # None: its time was up; negative: killed by that signal
     stdout_tail: str
     stderr_tail: str
+
+
+class Runner(Protocol):
+    """The one way in which a client's tasks start an entry point; `run_entry_point` is the usual one."""
+
+    async def __call__(
+        self,
+        command: Sequence[str],
+        arguments: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        time_limit_s: float,
+        log: Callable[[str], None] | None = None,
+    ) -> Finished:
+        """See `run_entry_point`."""
 
 
 async def run_entry_point(

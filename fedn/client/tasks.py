@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
-from fedn.client.runtime import run_entry_point
+from fedn.client.runtime import Runner, run_entry_point
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings
 from fedn.errors import (
@@ -58,13 +58,22 @@ class Running:
 
 
 class Tasks:
-    """The client's work. `part` is set by the agent when it attaches."""
+    """The client's work. `part` is set by the agent when it attaches; `runner` runs the entry points."""
 
-    def __init__(self, settings: ClientSettings, workspace: Workspace, link: Link, *, identity: str) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        workspace: Workspace,
+        link: Link,
+        *,
+        identity: str,
+        runner: Runner = run_entry_point,
+    ) -> None:
         self._settings = settings
         self._workspace = workspace
         self._link = link
         self._identity = identity
+        self._runner = runner
         self._transfer = TransferSettings(stall_timeout_s=settings.stall_timeout_s)
         self._running: Running | None = None
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
@@ -162,7 +171,7 @@ class Tasks:
         out.unlink(missing_ok=True)
         self._tell(command, "running")
         folder = out.parent
-        await run_entry_point(
+        await self._runner(
             manifest.entry_points[entry_point],
             [str(model), str(out)],
             cwd=self._workspace.package(command.package),

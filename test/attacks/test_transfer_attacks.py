@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,11 +195,14 @@ async def test_empty_chunks_move_nothing(serve_blobs: ServeBlobs) -> None:
 
 
 class Dishonest(BlobsServicer):
-    """Answers an upload with whatever it is given."""
+    """Answers the start of an upload with whatever it is given."""
 
     replies: tuple[UploadReply, ...] = ()
 
-    async def Upload(self, request_iterator: object, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+    async def Upload(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[UploadRequest], context: Context
+    ) -> None:
+        await anext(request_iterator)
         for reply in self.replies:
             await context.write(reply)
 

@@ -62,7 +62,7 @@ async def test_a_port_out_of_range_is_refused() -> None:
         await listen(_server(), "127.0.0.1", 70_000)
 
 
-async def test_a_restarted_server_gets_its_port_and_its_client_back(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_restarted_server_gets_its_port_and_its_client_back() -> None:
     first = _server()
     port = await listen(first, "127.0.0.1", 0)
     async with dial(f"127.0.0.1:{port}") as channel:
@@ -74,7 +74,6 @@ async def test_a_restarted_server_gets_its_port_and_its_client_back(capfd: pytes
             reply = await BlobsStub(channel).Stat(StatRequest(digest="back"), wait_for_ready=True)
         assert reply.size == 4
         await second.stop(None)
-    assert capfd.readouterr() == ("", "")
 
 
 async def test_messages_go_up_to_the_limit_and_not_beyond(port: int) -> None:

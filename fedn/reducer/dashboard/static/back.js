@@ -1,9 +1,10 @@
-// The browser keeps a form's values when one goes back.
+// Back to the form that was refused: the browser keeps what was filled in.
 
-import { byId, show } from "./dom.js";
+const back = document.querySelector("a[data-back]");
 
-if (history.length > 1) {
-  const back = byId("back");
-  back.addEventListener("click", () => history.back());
-  show(back, true);
+if (back !== null && history.length > 1) {
+  back.addEventListener("click", (event) => {
+    event.preventDefault();
+    history.back();
+  });
 }

@@ -3,8 +3,11 @@
 import { text } from "./dom.js";
 import { decimal } from "./words.js";
 
-const HEIGHT = 240;
+const HEIGHT = 220;
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000];
+
+// A dot per round, as long as there is room for it.
+const dotted = (rounds) => rounds <= 60;
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -26,10 +29,10 @@ function options(figure, rounds, hovered) {
     cursor: { sync: { key: "rounds" }, drag: { x: false, y: false }, y: false },
     scales: { x: { time: false, range: (plot, low, high) => [low ?? 1, Math.max(high ?? 2, (low ?? 1) + 1)] }, y: { range } },
     axes: [
-      { ...axis, incrs: STEPS },
+      { ...axis, incrs: STEPS, size: 28 },
       { ...axis, size: (plot, values) => width(values) },
     ],
-    series: [{}, { stroke: colour("--accent"), width: 2, points: { show: rounds.length <= 60, size: 6, fill: colour("--accent") } }],
+    series: [{}, { stroke: colour("--accent"), width: 2, points: { show: dotted(rounds.length), size: 6, fill: colour("--accent") } }],
     hooks: { setCursor: [(plot) => hovered(plot.cursor.idx)] },
   };
 }
@@ -53,7 +56,7 @@ export class Chart {
     this.rounds = rounds;
     this.tell(null);
     if (before === JSON.stringify(this.data()) && had > 0) return;
-    if (this.plot !== null && had <= 60 === rounds.length <= 60 && rounds.length) this.plot.setData(this.data());
+    if (this.plot !== null && rounds.length && dotted(had) === dotted(rounds.length)) this.plot.setData(this.data());
     else this.again();
   }
 

@@ -1,9 +1,9 @@
 // The table of rounds, newest first, each with what failed in it.
 
 import { byId, el, keyed, show, text } from "./dom.js";
-import { decimal, duration, plural, short } from "./words.js";
+import { decimal, plural, short } from "./words.js";
 
-const MOST = 200;
+const MOST = 100;
 const MOODS = { committed: "good", failed: "bad", started: "busy" };
 const COLUMNS = 8;
 
@@ -32,11 +32,11 @@ const roundRow = (round) =>
     {},
     el("th", { scope: "row", class: "number" }, String(round.round)),
     el("td", {}, el("span", { class: `badge ${MOODS[round.status] ?? ""}` }, round.status)),
-    number(String(round.participants)),
-    number(String(round.updates)),
-    number(duration(round.seconds)),
     number(decimal(round.loss)),
     number(decimal(round.accuracy)),
+    number(String(round.participants)),
+    number(String(round.updates)),
+    number(round.seconds === null ? "–" : round.seconds.toFixed(2)),
     el("td", {}, round.model ? modelLink(round.model) : "–"),
   );
 
