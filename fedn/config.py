@@ -77,10 +77,10 @@ class CombinerSettings(Settings):
         default=None, metadata=rules("Address that clients dial, if not host:port.", pattern=HOST_PORT)
     )
     reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
-    dir: Path = field(default=Path(".fedn/combiner"), metadata=rules("Folder of the journal and of updates."))
+    dir: Path | None = field(default=None, metadata=rules("Folder of the journal and of updates; else .fedn/<name>."))
     heartbeat_s: float = field(
         default=5.0,
-        metadata=rules("Time between signs of life to the reducer.", unit="s", min=0.05, max=3600),
+        metadata=rules("Time between signs of life of a client.", unit="s", min=0.05, max=3600),
     )
     reconnect_grace_s: float = field(
         default=10.0,
@@ -105,7 +105,7 @@ class ClientSettings(Settings):
     name: str | None = field(default=None, metadata=rules("Name of this client, unique in the network.", pattern=NAME))
     reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
     combiner: str | None = field(default=None, metadata=rules("Name of the preferred combiner.", pattern=NAME))
-    dir: Path = field(default=Path(".fedn/client"), metadata=rules("Folder of identity, packages and work."))
+    dir: Path | None = field(default=None, metadata=rules("Folder of identity, packages and work; else .fedn/<name>."))
     data_dir: Path | None = field(
         default=None, metadata=rules("Folder of the private data, given to scripts.", shared="FEDN_DATA_DIR")
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import click
 
 from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
+from fedn.cli.seed import write_seed
 from fedn.errors import NotFound
+from fedn.package.project import load_project
 
 
 @click.group()
 def model() -> None:
-    """Fetch global models.
+    """Plant the seed model, fetch global models.
 
     \b
     Example:
@@ -42,6 +45,27 @@ def pull(model_id: str, output: Path, reducer: str, as_json: bool) -> None:
         if as_json
         else f"{output}: {size} bytes, {digest}"
     )
+
+
+@model.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="For init_model.")
+@reducer_address
+@as_json
+def seed(source: Path, seed: int, reducer: str, as_json: bool) -> None:
+    """Upload the seed model: SOURCE is a safetensors file, or a project whose init_model writes one.
+
+    \b
+    Example:
+      fedn model seed test/digits
+    """
+    with ReducerApi(reducer) as api, tempfile.TemporaryDirectory() as folder:
+        file = source
+        if source.is_dir():
+            file = Path(folder) / "seed.safetensors"
+            write_seed(load_project(source), file, seed=seed)
+        planted = api.upload("/seed", file)
+    click.echo(json.dumps(planted) if as_json else f"seed model {planted['model']}")
 
 
 def full_id(api: ReducerApi, given: str) -> str:

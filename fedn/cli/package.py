@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import click
 
-from fedn.cli.options import as_json
+from fedn.cli.options import as_json, reducer_address
+from fedn.cli.reducer_api import ReducerApi
 from fedn.package.archive import create as create_archive
 from fedn.package.archive import inspect as inspect_archive
 from fedn.package.project import load_project
@@ -17,7 +19,7 @@ existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.group()
 def package() -> None:
-    """Build and look into compute packages.
+    """Build compute packages, look into them, send them to the reducer.
 
     \b
     Example:
@@ -50,6 +52,26 @@ def create(project: Path, output: Path, as_json: bool) -> None:
         click.echo(json.dumps({"digest": digest, "file": str(output), "size": size}))
     else:
         click.echo(f"{output}: {size} bytes, sha256 {digest}")
+
+
+@package.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@reducer_address
+@as_json
+def upload(source: Path, reducer: str, as_json: bool) -> None:
+    """Send a compute package to the reducer: SOURCE is a package, or a project to build it from.
+
+    \b
+    Example:
+      fedn package upload test/digits
+    """
+    with ReducerApi(reducer) as api, tempfile.TemporaryDirectory() as folder:
+        file = source
+        if source.is_dir():
+            file = Path(folder) / "package.tar"
+            create_archive(load_project(source), file)
+        sent = api.upload("/context", file)
+    click.echo(json.dumps(sent) if as_json else f"package {sent['name']}, sha256 {sent['digest']}")
 
 
 @package.command()

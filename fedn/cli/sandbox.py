@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +19,8 @@ import click
 from fedn.cli.live import Live, closing_table
 from fedn.cli.processes import Processes, broken, how_it_ended
 from fedn.cli.reducer_api import ReducerApi
-from fedn.errors import BadInput, EntryPointFailed, ReducerUnreachable, Unavailable, from_code
+from fedn.cli.seed import write_seed
+from fedn.errors import BadInput, ReducerUnreachable, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
 
@@ -128,16 +127,7 @@ class Sandbox:
     def _build(self) -> tuple[Path, Path]:
         """The seed model and the compute package of the project."""
         seed, package = self._folder / "seed.safetensors", self._folder / "package.tar"
-        if self._project.init_model is None:
-            raise BadInput(f"{self._project.folder / 'fedn.yaml'} names no init_model, which writes the seed model")
-        command = [sys.executable if w in ("python", "python3") else w for w in self._project.init_model]
-        environ = self._client_environ() | {"FEDN_SESSION_SEED": str(self._size.seed)}
-        done = subprocess.run(
-            [*command, str(seed)], cwd=self._project.folder, env=environ, capture_output=True, check=False
-        )
-        if done.returncode or not seed.exists():
-            tail = done.stderr.decode(errors="replace")
-            raise EntryPointFailed("init_model did not write the seed model", stderr_tail=tail)
+        write_seed(self._project, seed, seed=self._size.seed, environ=self._client_environ())
         create(self._project, package)
         return seed, package
 

@@ -17,6 +17,7 @@ import random
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -153,7 +154,7 @@ async def beat(events: asyncio.Queue[pb.ClientEvent], heartbeat_s: float) -> Non
 
 async def serve(settings: ClientSettings) -> None:
     """Run a client until SIGTERM or SIGINT."""
-    root = folder.prepare(settings.dir)
+    root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
     lock = folder.hold(root)
     link = Link()
     tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))

@@ -56,7 +56,7 @@ class Combiner:
 
     def __init__(self, settings: CombinerSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
-        root = folder.prepare(settings.dir)
+        root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
         self._lock = folder.hold(root)
         self.identity = folder.identity(root)
         self.name = settings.name or f"combiner-{self.identity[:6]}"

@@ -164,9 +164,13 @@ class SqliteState:
             connection = sqlite3.connect(
                 self._path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
             )
+            try:
+                self._in_wal_mode(connection)
+                connection.execute("PRAGMA synchronous = FULL")
+            except sqlite3.Error:
+                connection.close()  # it would not sync what it promises
+                raise
             line = self._lines[key] = Line(connection, threading.Lock())
-            self._in_wal_mode(connection)
-            connection.execute("PRAGMA synchronous = FULL")
         return line
 
     def _in_wal_mode(self, connection: sqlite3.Connection) -> None:

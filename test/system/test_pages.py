@@ -1,0 +1,368 @@
+"""The reducer's pages in a real browser: over a real network, and over states that a test paints."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from werkzeug.serving import make_server
+
+from fedn.cli.processes import Processes
+from test.unit.dashboard_bench import NASTY, Bench, bench
+
+pytestmark = pytest.mark.system
+
+DIGITS = Path(__file__).parents[1] / "digits"
+POLICY = "default-src 'self'"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE_MS = 120_000  # a session on a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if executable is None:
+        if os.environ.get("FEDN_REQUIRE_BROWSER") == "1":
+            pytest.fail("FEDN_REQUIRE_BROWSER is set, but there is no chromium on this machine")
+        pytest.skip("there is no chromium on this machine")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=OPTIONS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that may talk only to this machine, under a strict policy; an error in it fails the test."""
+    context = browser.new_context(accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(30_000)
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if "Content Security Policy" in said.text else None)
+    opened.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else errors.append(asked.url))
+    yield opened
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Iterator[Bench]:
+    with bench(tmp_path / "reducer") as made:
+        yield made
+
+
+@contextmanager
+def served(made: Bench) -> Iterator[str]:
+    """The bench's application on a real socket, with a strict policy on every answer; its address."""
+    app = made.app()
+
+    @app.after_request
+    def strict(answer: Any) -> Any:
+        answer.headers["Content-Security-Policy"] = POLICY
+        return answer
+
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def address(painted: Bench) -> Iterator[str]:
+    with served(painted) as where:
+        yield where
+
+
+@dataclass(frozen=True)
+class Network:
+    """Real processes, begun with a reducer alone."""
+
+    address: str
+    folder: Path
+    processes: Processes
+
+    def start(self, role: str, name: str) -> None:
+        where = ["--name", name, "--reducer", self.address, "--dir", str(self.folder / name)]
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        self.processes.start(name, ["run", role, *where], dict(os.environ) | threads | {"FEDN_PARTS": "2"})
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "fedn", "run", "reducer", "--port", str(port), "--dir", str(tmp_path / "reducer")]
+    with (
+        (tmp_path / "reducer.log").open("wb") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as reducer,
+        Processes(tmp_path / "logs") as processes,
+    ):
+        assert reducer.stdout is not None
+        said = reducer.stdout.readline().split()  # it listens from here on
+        try:
+            yield Network(said[-1], tmp_path, processes)
+        finally:
+            processes.stop()
+            reducer.terminate()
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> Path:
+    path = tmp_path / "seed.safetensors"
+    subprocess.run([sys.executable, "init_model.py", str(path)], cwd=DIGITS, check=True)
+    return path
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    path = tmp_path / "package.tar"
+    subprocess.run([sys.executable, "-m", "fedn", "package", "create", str(DIGITS), "-o", str(path)], check=True)
+    return path
+
+
+def fact(page: Page, name: str) -> Any:
+    return page.locator("#facts > div").filter(has=page.get_by_text(name, exact=True)).locator("dd")
+
+
+def column(page: Page, name: str) -> list[str]:
+    """The cells of the rounds' table under a heading, top to bottom."""
+    place = page.locator("table.rounds thead th").all_text_contents().index(name)
+    rows = page.locator("#rounds tr:not(.trouble)").all()
+    return [row.locator("th, td").nth(place).inner_text() for row in rows]
+
+
+def test_a_person_takes_an_empty_network_to_a_trained_model(
+    network: Network, page: Page, seed: Path, package: Path
+) -> None:
+    page.goto(network.address)
+    expect(page.locator("#steps li")).to_have_count(5)
+    expect(page.locator("#steps")).to_contain_text(f"fedn run combiner --reducer {network.address}")
+    page.evaluate("window.stayed = true")
+    network.start("combiner", "north")
+    network.start("client", "client-1")
+    network.start("client", "client-2")
+    expect(fact(page, "Clients")).to_contain_text("2", timeout=PATIENCE_MS)
+    expect(page.locator("#combiners .name")).to_have_text(["client-1", "client-2"], use_inner_text=True)
+    assert page.evaluate("window.stayed")
+    uploads_the_package(page, package)
+    uploads_the_seed(page, seed)
+    starts_a_session(page)
+    watches_it_to_its_end(page)
+    page.get_by_role("link", name="Trail").click()
+    expect(page.locator("tbody tr")).to_have_count(3)
+    with page.expect_download() as download:
+        page.locator("tbody tr a[download$='.safetensors']").first.click()
+    assert Path(download.value.path()).stat().st_size == seed.stat().st_size
+
+
+def uploads_the_package(page: Page, package: Path) -> None:
+    page.get_by_role("link", name="Package", exact=True).click()
+    page.get_by_label("Package file").set_input_files(package)
+    page.get_by_role("button", name="Upload the package").click()
+    expect(page.locator("main")).to_contain_text("This is what the clients run.")
+    expect(page.locator("main")).to_contain_text("python train.py")
+
+
+def uploads_the_seed(page: Page, seed: Path) -> None:
+    """At first with a file that is no model."""
+    page.get_by_role("link", name="Seed", exact=True).click()
+    page.get_by_label("Model file").set_input_files(DIGITS / "fedn.yaml")
+    page.get_by_role("button", name="Upload the seed model").click()
+    expect(page.locator("main")).to_contain_text("What to do:")
+    page.get_by_role("link", name="Choose another file").click()
+    page.get_by_label("Model file").set_input_files(seed)
+    page.get_by_role("button", name="Upload the seed model").click()
+    expect(page.locator("main")).to_contain_text("The model trail has begun")
+
+
+def starts_a_session(page: Page) -> None:
+    """At first with values that do not go together; what was filled in is kept."""
+    page.get_by_role("link", name="Start a session").click()
+    page.get_by_label("Rounds").fill("2")
+    page.get_by_label("Clients required").fill("2")
+    page.get_by_label("Clients requested").fill("1")
+    page.get_by_label("Client settings").fill('{"epochs": 1}')
+    page.get_by_role("button", name="Start the session").click()
+    expect(page.locator("main")).to_contain_text("fewer than clients_required (2)")
+    page.get_by_role("link", name="Back to the form").click()
+    expect(page.get_by_label("Rounds")).to_have_value("2")
+    page.get_by_label("Clients requested").fill("")
+    page.get_by_role("button", name="Start the session").click()
+
+
+def watches_it_to_its_end(page: Page) -> None:
+    """Without a reload."""
+    expect(page.locator("h1")).to_contain_text("Session s-")
+    page.evaluate("window.stayed = true")
+    expect(page.locator("#status")).to_have_text("finished", timeout=PATIENCE_MS)
+    expect(page.locator("#loss .readout")).to_contain_text("in round 2")
+    expect(page.locator("#accuracy .readout")).to_contain_text("in round 2")
+    expect(page.locator("#accuracy canvas")).to_be_visible()
+    assert page.evaluate("window.stayed")
+    assert column(page, "Round") == ["2", "1"]
+    assert column(page, "Status") == ["committed", "committed"]
+    assert column(page, "Participants") == column(page, "Updates") == ["2", "2"]
+    assert all(float(seconds) > 0 for seconds in column(page, "Seconds"))
+    assert all(0.5 < float(accuracy) <= 1 for accuracy in column(page, "Accuracy"))
+    expect(page.get_by_role("button", name="Stop the session")).to_be_hidden()
+
+
+def test_the_network_page_shows_nasty_names_as_text_and_follows_the_network(
+    painted: Bench, address: str, page: Page
+) -> None:
+    painted.combiner(NASTY, NASTY, task="train")
+    painted.package(name=NASTY)
+    page.goto(address)
+    expect(page.locator("#combiners .name")).to_have_text([NASTY])
+    expect(page.locator("#combiners h3")).to_have_text([NASTY])
+    expect(page.locator("#combiners")).to_contain_text("training")
+    expect(fact(page, "Package")).to_contain_text(NASTY)
+    painted.combiner("south", "other")
+    painted.combiner("gone", up=False)
+    expect(page.locator("#combiners .name")).to_have_text([NASTY, "other"])
+    expect(page.locator("#combiners .badge")).to_have_text(["up", "up", "not up"])
+    expect(page.locator("main script:not([type='application/json'])")).to_have_count(0)
+    expect(page).to_have_title("Network · FEDn")
+
+
+def test_the_plot_shows_why_clients_failed_and_keeps_what_the_reader_opened(
+    painted: Bench, address: str, page: Page
+) -> None:
+    painted.combiner("north", NASTY, "b")
+    session = painted.session(rounds=3)
+    painted.failing(session, 1)
+    painted.working(session, 2, participants=2, answered=1, busy=["id-0"])
+    page.goto(f"{address}/plot")
+    expect(page.locator("#live")).to_contain_text(f"training: {NASTY}")
+    expect(page.locator("#live")).to_contain_text("1 of 2 answered")
+    page.locator("#rounds summary").click()
+    expect(page.locator(".failures .tail")).to_have_text(f"Traceback: {NASTY}")
+    painted.round(session, 2, metrics={"loss": 0.5, "accuracy": 0.75})
+    expect(page.locator("#accuracy .readout")).to_have_text("0.7500 in round 2")
+    expect(page.locator("#loss .readout")).to_have_text("0.5000 in round 2")
+    assert column(page, "Loss") == ["0.5000", "–"]
+    expect(page.locator(".failures .tail")).to_be_visible()
+    expect(page.locator("main script:not([type='application/json'])")).to_have_count(0)
+
+
+def test_a_waiting_session_says_why_and_is_stopped_by_the_button(painted: Bench, address: str, page: Page) -> None:
+    session = painted.session()
+    painted.desk.sessions.set_status(session, "waiting", "1 of 3 required clients are connected")
+    page.goto(f"{address}/plot")
+    expect(page.locator("#status")).to_have_text("waiting")
+    expect(page.locator("#reason")).to_have_text("1 of 3 required clients are connected")
+    page.get_by_role("button", name="Stop the session").click()
+    page.wait_for_url(f"{address}/plot?session={session}")
+    assert painted.desk.sessions.get(session)["stop"] is True
+    painted.desk.sessions.end(session, "stopped", code="stopped", reason="stopped by the user")
+    expect(page.locator("#status")).to_have_text("stopped")
+    expect(page.locator("#reason")).to_have_text("stopped by the user (stopped)")
+
+
+def test_the_plot_waits_for_the_first_session_and_takes_another_when_asked(
+    painted: Bench, address: str, page: Page
+) -> None:
+    page.goto(f"{address}/plot")
+    expect(page.locator("#none")).to_contain_text(f"fedn session start --rounds 10 --reducer {address}")
+    first = painted.session(validate=False)
+    expect(page.locator("#title")).to_have_text(first)
+    expect(page.locator("#loss .readout")).to_have_text("This session does not validate its models.")
+    painted.desk.sessions.end(first, "finished")
+    second = painted.session()
+    page.goto(f"{address}/plot")
+    expect(page.locator("#title")).to_have_text(second)
+    page.get_by_label("Show").select_option(first)
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#title")).to_have_text(first)
+
+
+def test_a_lost_connection_is_said_and_found_again(painted: Bench, address: str, page: Page) -> None:
+    page.goto(address)
+    expect(page.locator("#connection")).to_be_hidden()
+    page.route("**/*", lambda route: route.abort())
+    expect(page.locator("#connection")).to_have_text("Connection lost, retrying…")
+    page.unroute_all()
+    expect(page.locator("#connection")).to_be_hidden()
+    painted.combiner("north")
+    expect(page.locator("#combiners h3")).to_have_text(["north"])
+
+
+def test_a_hidden_page_asks_nothing_until_it_is_seen_again(painted: Bench, address: str, page: Page) -> None:
+    asked: list[str] = []
+
+    def note(route: Route) -> None:
+        asked.append(route.request.url)
+        route.continue_()
+
+    page.clock.install()
+    page.goto(address)
+    page.route("**/*", note)
+    with page.expect_response(f"{address}/"):
+        page.clock.run_for(1500)
+    set_hidden(page, True)
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+    painted.combiner("north")
+    set_hidden(page, False)
+    expect(page.locator("#combiners h3")).to_have_text(["north"])
+
+
+def set_hidden(page: Page, hidden: bool) -> None:
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def test_unchanged_data_draws_nothing(painted: Bench, address: str, page: Page) -> None:
+    painted.combiner("north", "client-1")
+    painted.session()
+    page.goto(address)
+    page.evaluate(
+        """() => {
+            window.drawn = 0;
+            const watch = new MutationObserver((changes) => { window.drawn += changes.length; });
+            watch.observe(document.querySelector("main"), { childList: true, subtree: true, characterData: true });
+        }"""
+    )
+    for _ in range(3):
+        with page.expect_response(f"{address}/"):
+            pass
+    assert page.evaluate("window.drawn") == 0
+
+
+@pytest.mark.parametrize("width", [1200, 390])
+def test_no_page_is_wider_than_the_screen(width: int, painted: Bench, address: str, page: Page) -> None:
+    painted.combiner("a-combiner-with-quite-a-long-name", NASTY * 3, task="train")
+    painted.package(name="x" * 60)
+    painted.seed()
+    session = painted.session()
+    painted.commit(session, 1)
+    painted.failing(session, 1)
+    painted.round(session, 2, metrics={"loss": 0.5, "accuracy": 0.75})
+    page.set_viewport_size({"width": width, "height": 800})
+    for path in ("/", "/context", "/seed", "/start", "/plot", "/trail", "/nowhere"):
+        page.goto(address + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
