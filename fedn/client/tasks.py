@@ -31,11 +31,13 @@ from fedn.errors import (
     EntryPointMissing,
     FednError,
     ModelInvalid,
+    ModelTooLarge,
     OutputInvalid,
     OutputMissing,
+    PackageInvalid,
 )
 from fedn.model.safetensors import digest_of, open_model
-from fedn.package.archive import PackageLimits, unpack
+from fedn.package.archive import unpack
 from fedn.package.project import Manifest
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import rpc_errors
@@ -164,6 +166,9 @@ class Tasks:
         self._tell(command, "downloading")
         manifest = await self._package(running)
         model = self._workspace.model(command.model)
+        if command.model_size > self._settings.max_model_bytes:
+            limit = self._settings.max_model_bytes
+            raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
         await self._fetch(running, command.model, command.model_size, model)
         os.utime(model)
         if entry_point not in manifest.entry_points:
@@ -187,9 +192,11 @@ class Tasks:
         command = running.command
         folder, archive = self._workspace.package(command.package), self._workspace.archive(command.package)
         if not folder.exists():
+            if command.package_size > self._settings.max_package_bytes:
+                limit = self._settings.max_package_bytes
+                raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
             await self._fetch(running, command.package, command.package_size, archive)
-            limits = PackageLimits(max_bytes=self._settings.max_package_bytes)
-            await asyncio.to_thread(unpack, archive, command.package, folder, limits=limits)
+            await asyncio.to_thread(unpack, archive, command.package, folder)
             archive.unlink()
         os.utime(folder)
         return Manifest.read(folder)
