@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +68,42 @@ def mean(
 
 def _average(sums: Sequence[SumFile], weight: int, block: Block) -> Bits:
     total = _add_up(sums, block.start, len(block))
-    bits, open_elements = divide(total, weight, block.dtype)
-    for element in open_elements:
-        exact = sum((each.exactly(block.start + int(element)) for each in sums), Fraction())
-        try:
-            bits[element] = round_to_bits(exact / weight, block.dtype)
-        except OverflowError as error:
-            raise ModelInvalid(f"combiner models whose mean is beyond {block.dtype}: {error}") from None
+    bits, uncertain = divide(total, weight, block.dtype)
+    if len(uncertain):
+        for element, exact in _exact_totals(sums, block.start, total, uncertain).items():
+            try:
+                bits[element] = round_to_bits(Fraction(exact, weight), block.dtype)
+            except OverflowError as error:
+                raise ModelInvalid(f"combiner models whose mean is beyond {block.dtype}: {error}") from None
     return bits
+
+
+def _exact_totals(sums: Sequence[SumFile], start: int, total: Sums, elements: Elements) -> dict[int, int | Fraction]:
+    """The sums of these elements as rational numbers: from the pairs that are exact, else from the files."""
+    exact = total.at(elements[total.slack[elements] == 0])
+    pairs = zip(exact.hi.tolist(), exact.lo.tolist(), strict=True)
+    totals = dict(
+        zip(elements[total.slack[elements] == 0].tolist(), (sum(map(_rational, pair)) for pair in pairs), strict=True)
+    )
+    lossy = elements[total.slack[elements] != 0]
+    if not len(lossy):
+        return totals
+    totals.update(dict.fromkeys(lossy.tolist(), 0))
+    heads = np.empty(len(total.hi))
+    for each in sums:
+        each.heads(start, heads)
+        places, tails = each.tails(start, start + len(heads))
+        wanted = np.isin(places - start, lossy)
+        for element, part in chain(
+            zip(lossy.tolist(), heads[lossy].tolist(), strict=True),
+            zip((places[wanted] - start).tolist(), tails[wanted].tolist(), strict=True),
+        ):
+            totals[element] += _rational(part)
+    return totals
+
+
+def _rational(x: float) -> int | Fraction:
+    return int(x) if x.is_integer() else Fraction(x)
 
 
 def _add_up(sums: Sequence[SumFile], start: int, size: int) -> Sums:

@@ -55,6 +55,7 @@ class Running:
     """The task in progress; `over` once nobody waits for its result."""
 
     command: pb.RunTask
+    deadline: float  # of the script, on the monotonic clock
     work: asyncio.Task[None] | None = None
     over: bool = False
 
@@ -89,7 +90,7 @@ class Tasks:
                 return
             self.cancel(running.command.task_id, "another task was given")
         before = running.work if running is not None else None
-        self._running = Running(command)
+        self._running = Running(command, deadline=time.monotonic() + command.time_limit_s)
         self._running.work = asyncio.create_task(self._perform(self._running, before))
 
     def cancel(self, task_id: str, reason: str) -> None:
@@ -132,6 +133,7 @@ class Tasks:
             log.exception("task %s failed", command.task_id)
             result.failure.CopyFrom(pb.Failure(code=FednError.code, reason=f"on the client: {error}"))
         result.seconds = time.monotonic() - started
+        log.info("task %s: %s after %.2f s", command.task_id, result.WhichOneof("outcome"), result.seconds)
         await self._submit(running, result)
         running.over = True
         self._workspace.sweep()
@@ -181,7 +183,7 @@ class Tasks:
             [str(model), str(out)],
             cwd=self._workspace.package(command.package),
             environ=self._environ(command, folder),
-            time_limit_s=command.time_limit_s,
+            time_limit_s=max(0.0, running.deadline - time.monotonic()),
             log=lambda line: log.info("%s: %s", entry_point, line),
         )
         if not out.exists():
@@ -286,4 +288,6 @@ def check_output(out: Path) -> str:
         open_model(out)
     except ModelInvalid as error:
         raise OutputInvalid(f"train wrote what is not a model: {error.reason}") from None
+    with out.open("rb") as file:
+        os.fsync(file.fileno())  # before result.json says that it need not be made again
     return digest_of(out)

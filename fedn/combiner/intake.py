@@ -69,7 +69,7 @@ class Intake:
                 case "validation":
                     await self._accept(round_, self._checked_validation(round_, result))
                 case "failure":
-                    round_.settle(failure(result))
+                    self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
         except FednError as error:
@@ -77,6 +77,14 @@ class Intake:
             return pb.Receipt(accepted=False, code=error.code, reason=error.reason)
         self._tools.roster.forget_task(result.client_id, task_id_of(round_, result.client_id))
         return pb.Receipt(accepted=True)
+
+    def _fail(self, round_: Round, result: pb.TaskResult) -> None:
+        """The client could not do its task; or it saw for itself that its update would be refused."""
+        error = from_code(result.failure.code, result.failure.reason)
+        if isinstance(error, UpdateRefused) and result.client_id not in round_.answers:
+            round_.refused[error.code] += 1
+        tail = result.failure.stderr_tail[-STDERR_TAIL_BYTES:]
+        round_.settle(Answer.failed(result.client_id, error, stderr_tail=tail, seconds=result.seconds))
 
     def _open_round(self, round_id: str, client_id: str) -> Round:
         round_ = self._rounds.get(round_id)
@@ -153,14 +161,6 @@ class Intake:
             except AlreadyExists:
                 raise DuplicateUpdate("this client has answered in this round already") from None
             round_.settle(answer)
-
-
-def failure(result: pb.TaskResult) -> Answer:
-    """The answer of a client that could not do its task."""
-    sent = result.failure
-    error = from_code(sent.code, sent.reason)
-    tail = sent.stderr_tail[-STDERR_TAIL_BYTES:]
-    return Answer.failed(result.client_id, error, stderr_tail=tail, seconds=result.seconds)
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

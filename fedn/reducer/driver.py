@@ -108,8 +108,8 @@ class Driver:
         attempts = await asyncio.to_thread(self._rounds_of, session_id, number, "validate")
         if any(a["status"] != "started" for a in attempts):
             return
-        plan = await self._plan(session_id, config, number, kind="validate", attempt=1)
         try:
+            plan = await self._plan(session_id, config, number, kind="validate", attempt=1)
             await self._conduct(RoundRun(self._desk, self._network, plan, fresh=self._fresh), session_id)
         except RoundFailed as error:
             log.warning("validation of round %d of %s: %s", number, session_id, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from fedn.errors import FednError
@@ -10,6 +11,8 @@ from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
 from fedn.wire.v1 import control_pb2 as control
+
+RECENT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class Network:
     def __init__(self, state: State) -> None:
         self._state = state
         self._links: dict[str, CombinerLink] = {}
+        self._seen: list[Seen] = []
+        self._seen_at = -math.inf
+        self._looking = asyncio.Lock()
 
     def link(self, address: str) -> CombinerLink:
         """The link to a combiner, made once per address."""
@@ -49,6 +55,15 @@ class Network:
         """Ask every known combiner for its report, all at once, each with a deadline."""
         known = await asyncio.to_thread(self._state.find, "combiners", sort="_id")
         return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
+
+    async def recent(self) -> list[Seen]:
+        """A survey at most RECENT_S old, shared by all who ask: a herd of clients costs one survey, not a herd."""
+        async with self._looking:
+            clock = asyncio.get_running_loop().time
+            if clock() - self._seen_at > RECENT_S:
+                self._seen = await self.survey()
+                self._seen_at = clock()
+            return self._seen
 
     async def _look(self, name: str, identity: str, address: str) -> Seen:
         try:

@@ -144,7 +144,14 @@ class RoundRun:
         found = {"model": model, "metrics": metrics, "num_examples": num_examples}
         await self._close_document("committed", began, outcomes, **found)
         await self._tell_end(committed=True)
+        log.info("%s", self._summary(model, metrics))
         return Result(model, metrics, num_examples)
+
+    def _summary(self, model: str, metrics: Mapping[str, float]) -> str:
+        answers = sum(line["status"] == "accepted" for line in self._lines)
+        measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        what = f"model {model[:12]}" if self._plan.kind == "train" else "validated"
+        return f"round {self._plan.round_id}: {answers} answers, {what}" + (f", {measured}" if measured else "")
 
     def _open_document(self) -> None:
         try:

@@ -6,6 +6,7 @@ which only a machine that is far too busy needs.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -119,7 +120,7 @@ class Network:
     folder: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     address: str = ""
-    roles: dict[str, Role] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict, repr=False)
 
     def run(self, name: str, *arguments: object, **environ: str) -> Role:
         """Start `fedn <arguments>`; a name that ran before runs again, and its log goes on."""
@@ -154,16 +155,16 @@ class Network:
         return self.run(name, "run", "client", *where, *arguments)
 
     def up(self, *, combiners: Sequence[str] = ("north",), clients: int = 2, workers: int = 1, grace_s: float = 20) -> None:
-        """Start everything: clients c0, c1, … have the parts 0, 1, …; seed model and compute package are there."""
+        """Start everything, clients c0, c1, … among it; seed model and compute package are there."""
         self.reducer(workers=workers)
         self.ready()
         for name in combiners:
             self.combiner(name, "--reconnect-grace-s", grace_s)
-        until(lambda: sum(c["up"] for c in self.get("/")["combiners"]) == len(combiners), "the combiners are up")
-        self.plant()
         for k in range(clients):
             self.client(f"c{k}")
-            self.connected(k + 1)  # one after the other: so parts are known
+        self.plant()
+        until(lambda: sum(c["up"] for c in self.get("/")["combiners"]) == len(combiners), "the combiners are up")
+        self.connected(clients)
 
     def ready(self) -> None:
         """Wait for the reducer."""
@@ -181,6 +182,20 @@ class Network:
     def connected(self, count: int) -> None:
         """Wait until so many clients are attached."""
         until(lambda: self.get("/")["connected"] == count, f"{count} clients are connected")
+
+    def parts(self) -> dict[str, int]:
+        """The attached clients' parts by their names."""
+        return {c["name"]: c["part"] for combiner in self.get("/")["combiners"] for c in combiner["clients"]}
+
+    def moves(self, **moves: str) -> dict[str, Any]:
+        """Client settings by which these clients make these moves when they train."""
+        parts = self.parts()
+        return {"folder": str(self.folder), "train": {str(parts[name]): move for name, move in moves.items()}}
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The trainings that were begun under such settings, oldest first."""
+        path = self.folder / "runs"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def get(self, path: str, **query: Any) -> Any:
         """GET as JSON, which must succeed."""

@@ -44,8 +44,13 @@ def test_a_combiner_model_holds_heads_and_the_few_tails_that_there_are(tmp_path:
     assert tensors["t:w"].tolist()[:2] == [3 * 2.0**-60, 3.0]
     total = open_sum(path, SCHEMA, size=path.stat().st_size)
     tiny, huge = Fraction(float(np.float32(1e-30))), Fraction(float(np.float32(1e30)))
-    assert total.exactly(1 + 2) == 3 * (huge + 1 + tiny)  # s comes first
-    assert total.exactly(0) == 63
+    heads = np.empty(2)
+    total.heads(2, heads)  # s comes first, so w[1] and w[2]
+    elements, tails = total.tails(2, 4)
+    assert elements.tolist() == [2, 3, 3]
+    exact = [Fraction(float(part)) for part in (*heads, *tails)]
+    assert exact[0] + exact[2] == 3 + 3 * Fraction(1, 2**60)
+    assert exact[1] + exact[3] + exact[4] == 3 * (huge + 1 + tiny)
 
 
 def test_the_length_of_the_header_depends_on_the_schema_only(tmp_path: Path) -> None:
@@ -140,6 +145,24 @@ def test_sums_whose_mean_the_dtype_cannot_hold_leave_no_model(tmp_path: Path, dt
     assert not (tmp_path / "global").exists()
     if head > 0:
         mean([open_sum(tmp_path / "sums", schema)], weight=10**6, schema=schema, out=tmp_path / "global")
+
+
+@pytest.mark.parametrize(("nudge", "mean_value"), [(2.0**-140, 1 + 2.0**-23), (0.0, 1.0), (-(2.0**-140), 1.0)])
+def test_what_two_float64_cannot_hold_still_decides_a_tie(tmp_path: Path, nudge: float, mean_value: float) -> None:
+    schema = Schema((TensorSpec("w", "F32", (2,)),))
+    sums = []
+    for number, head in enumerate([1.0, 2.0**-24, 2.0**-80, nudge, -(2.0**-80)]):
+        write_model(tmp_path / f"{number}", {"h:w": np.array([head, 0.25])})
+        sums.append(open_sum(tmp_path / f"{number}", schema))
+    tail = {"h:w": np.array([1.0, 0.0]), "t:w": np.array([2.0**-80, 2.0**-160]), "i:w": np.zeros(2, np.uint32)}
+    write_model(tmp_path / "with tail", tail)
+    write_model(tmp_path / "against", {"h:w": np.array([-1.0 - 2.0**-24, 0.0])})
+    more = [open_sum(tmp_path / name, schema) for name in ("with tail", "against")]
+    mean(sums, weight=1, schema=schema, out=tmp_path / "global")
+    assert load_tensors(tmp_path / "global")["w"].tolist() == [mean_value, 1.25]
+    mean([*sums, *more], weight=1, schema=schema, out=tmp_path / "global")
+    exact = Fraction(1) + Fraction(1, 2**80) + Fraction(1, 2**160) + Fraction(nudge)
+    assert load_tensors(tmp_path / "global")["w"].tolist() == [float(np.float32(float(exact))), 1.25]
 
 
 def test_tails_across_blocks_are_found_wherever_blocks_begin(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def blueprint(office: Office) -> Blueprint:
             name=request.args.get("name", ""),
             preferred=request.args.get("combiner") or None,
         )
-        return discovery.assign(desk.state, engine.ask(lambda network: network.survey()), wanted)
+        return discovery.assign(desk.state, engine.ask(lambda network: network.recent()), wanted)
 
     @routes.post("/add")
     def add() -> ResponseReturnValue:
