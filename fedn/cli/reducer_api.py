@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fedn.errors import DigestMismatch, TrailBroken
+from fedn.errors import DigestMismatch, FolderUnusable, TrailBroken
 from fedn.reducer.trail import Verified, verify
 from fedn.wire.rest import answer, client, raise_for_error, reachable
 
@@ -54,20 +54,26 @@ class ReducerApi:
             yield response.iter_bytes(2**20)
 
     def pull(self, digest: str, destination: Path) -> int:
-        """Download a blob and verify it; returns its size. Raises NotFound, DigestMismatch."""
+        """Download a blob and verify it; returns its size. Raises NotFound, DigestMismatch, FolderUnusable."""
         part = destination.with_name(destination.name + ".part")
-        hashed = hashlib.sha256()
         try:
-            with self._blocks(digest) as blocks, part.open("wb") as file:
-                for block in blocks:
-                    hashed.update(block)
-                    file.write(block)
-            if hashed.hexdigest() != digest:
-                raise DigestMismatch(f"the bytes of {digest[:12]}… do not match it")
+            self._download(digest, part)
             part.replace(destination)
+            return destination.stat().st_size
+        except OSError as error:
+            raise FolderUnusable(f"{destination} cannot be written: {error.strerror}") from None
         finally:
-            part.unlink(missing_ok=True)
-        return destination.stat().st_size
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def _download(self, digest: str, path: Path) -> None:
+        hashed = hashlib.sha256()
+        with self._blocks(digest) as blocks, path.open("wb") as file:
+            for block in blocks:
+                hashed.update(block)
+                file.write(block)
+        if hashed.hexdigest() != digest:
+            raise DigestMismatch(f"the bytes of {digest[:12]}… do not match it")
 
     def check_blob(self, digest: str) -> bytes | None:
         """Read a blob through and verify it; its bytes if it is small."""

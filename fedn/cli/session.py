@@ -102,7 +102,9 @@ def stop(session_id: str | None, reducer: str, as_json: bool) -> None:
     """
     with ReducerApi(reducer) as api:
         stopped = api.post(f"/api/v1/sessions/{session_id or newest(api)}/stop")
-    click.echo(json.dumps(stopped) if as_json else f"session {stopped['session']} is asked to stop")
+    over = stopped["status"] not in ("waiting", "running")
+    said = f"has ended already: {stopped['status']}" if over else "is asked to stop"
+    click.echo(json.dumps(stopped) if as_json else f"session {stopped['session']} {said}")
 
 
 @session.command("list")

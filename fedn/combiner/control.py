@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 from fedn.combiner.roster import Roster, Seat
@@ -11,6 +13,8 @@ from fedn.wire.status import Context, answers_errors, streams_errors
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
 from fedn.wire.v1 import control_pb2_grpc
+
+PROGRESS_S = 1.0  # between two reports of a round's progress; its outcome is sent at once
 
 
 class ControlService(control_pb2_grpc.ControlServicer):
@@ -37,10 +41,10 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """See the proto."""
         self._rounds.fence(request.term)
         round_ = self._rounds.get(request.round_id)
-        while round_.outcome is None:
-            beat = round_.changed.next()
+        while not round_.ended.is_set():
             yield round_.progress()
-            await beat
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(round_.ended.wait(), PROGRESS_S)
         yield round_.progress()
 
     @answers_errors

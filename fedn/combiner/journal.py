@@ -47,11 +47,8 @@ class Journal:
 
     def end(self, round_id: str) -> None:
         """The reducer is done with the round: forget it."""
-        for row in self._state.find("journal_updates", where={"round": round_id}):
-            self._state.delete("journal_updates", row["_id"], version=row["_version"])
-        round_row = self._state.get("journal_rounds", round_id)
-        if round_row is not None:
-            self._state.delete("journal_rounds", round_id, version=round_row["_version"])
+        self._state.clear("journal_updates", {"round": round_id})
+        self._state.clear("journal_rounds", {"_id": round_id})
 
     def needed(self) -> set[str]:
         """The digests of all blobs that rounds in the journal refer to."""

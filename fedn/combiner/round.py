@@ -118,6 +118,7 @@ class Round:
         self.deadline: float | None = None
         self.gate = asyncio.Lock()
         self.changed = Pulse()
+        self.ended = asyncio.Event()
 
     @property
     def open_clients(self) -> list[str]:
@@ -168,6 +169,7 @@ class Round:
             reason=reason,
         )
         self.enter("done")
+        self.ended.set()
 
     def progress(self) -> control.RoundProgress:
         """The round as the reducer's dashboard shows it."""

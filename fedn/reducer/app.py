@@ -39,7 +39,9 @@ def refused(error: FednError) -> ResponseReturnValue:
 def not_served(error: HTTPException) -> ResponseReturnValue:
     """What the web framework refuses, in the same form."""
     status = error.code or 500
-    code = {404: "not_found", 405: "method_not_allowed", 413: "model_too_large"}.get(status, "bad_input")
+    code = {404: "not_found", 405: "method_not_allowed", 413: "model_too_large"}.get(
+        status, "bad_input" if status < FednError.http else FednError.code
+    )
     if wants_page():
         return render_template("error.html", error={"code": code, "reason": error.description}, status=status), status
     return {"error": {"code": code, "reason": error.description or "", "detail": {}}}, status

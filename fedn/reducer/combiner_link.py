@@ -84,8 +84,7 @@ class CombinerLink:
         reached_at, waits = clock(), delays(rng=random.Random())  # noqa: S311 - jitter
         while True:
             try:
-                for digest, path in files.items():
-                    await self.give(path, digest)
+                await asyncio.gather(*(self.give(path, digest) for digest, path in files.items()))
                 async with rpc_errors(unreachable=CombinerUnreachable):
                     await self._control.StartRound(request, timeout=CALL_DEADLINE_S)
                     awaited = control.AwaitRoundRequest(term=request.term, round_id=request.round_id)

@@ -137,13 +137,11 @@ class RoundRun:
         except StaleTerm:
             raise
         except FednError as error:
-            await self._close_document("failed", began, outcomes, code=error.code, reason=error.reason)
-            await self._tell_end(committed=False)
+            await self._end("failed", began, outcomes, code=error.code, reason=error.reason)
             raise
         metrics, num_examples = weighted_metrics(self._lines)
         found = {"model": model, "metrics": metrics, "num_examples": num_examples}
-        await self._close_document("committed", began, outcomes, **found)
-        await self._tell_end(committed=True)
+        await self._end("committed", began, outcomes, **found)
         log.info("%s", self._summary(model, metrics))
         return Result(model, metrics, num_examples)
 
@@ -163,7 +161,7 @@ class RoundRun:
         """Every combiner's outcome; one that stays away is left out, and its clients are missing."""
         plan = self._plan
         digests = (plan.model, plan.package)
-        files = {d: await asyncio.to_thread(self._desk.local, d) for d in digests}
+        files = await asyncio.to_thread(lambda: {d: self._desk.local(d) for d in digests})
         sizes = {d: path.stat().st_size for d, path in files.items()}
         combiners = sorted({c.combiner for c in plan.participants})
 
@@ -190,10 +188,12 @@ class RoundRun:
     async def _commit(self, outcomes: Outcomes) -> str:
         plan, desk = self._plan, self._desk
         folded = {name: o for name, o in outcomes.items() if o.sum}
-        for name, outcome in folded.items():
-            path = desk.scratch / outcome.sum
-            if not path.exists():
-                await self._network.link(plan.addresses[name]).fetch(outcome.sum, outcome.sum_size, path)
+        missing = {o.sum: (name, o.sum_size) for name, o in folded.items() if not (desk.scratch / o.sum).exists()}
+        fetches = (
+            self._network.link(plan.addresses[name]).fetch(digest, size, desk.scratch / digest)
+            for digest, (name, size) in missing.items()
+        )
+        await asyncio.gather(*fetches)
         if not self._fresh():
             raise StaleTerm("the lease ran out before the round could be committed")
         return await asyncio.to_thread(self._reduce, folded)
@@ -223,7 +223,12 @@ class RoundRun:
         desk.tidy(keep={record["model"], plan.package})
         return str(record["model"])
 
-    async def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
+    async def _end(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
+        """Close the round's document and tell the combiners; neither waits for the other."""
+        close = asyncio.to_thread(self._close_document, status, began, outcomes, **more)
+        await asyncio.gather(close, self._tell_end(committed=status == "committed"))
+
+    def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         refused: Counter[str] = Counter()
         for outcome in outcomes.values():
             refused.update(dict(outcome.refused))
@@ -234,9 +239,9 @@ class RoundRun:
             "refused": dict(refused),
             "ended": time.time(),
         }
-        before = await asyncio.to_thread(self._desk.state.get, "rounds", self._plan.round_id)
+        before = self._desk.state.get("rounds", self._plan.round_id)
         if before is not None:
-            await asyncio.to_thread(self._desk.state.replace, "rounds", before | final | more)
+            self._desk.state.replace("rounds", before | final | more)
 
     async def _tell_end(self, *, committed: bool) -> None:
         """Best effort: a combiner that misses it sweeps when its next round starts."""

@@ -71,6 +71,12 @@ class Trail:
         """The records of one session, oldest first."""
         return [public(r) for r in self._state.find("trail", where={"session": session}, sort="seq")]
 
+    def check_seed(self, model: str) -> None:
+        """Raise SeedExists when the trail began with another model."""
+        for first in self._state.find("trail", where={"seq": 0}):
+            if first["model"] != model:
+                raise SeedExists(f"the trail began with {first['model'][:12]}…")
+
     def plant(self, model: str, *, time: float) -> dict[str, Any]:
         """Begin the trail with a seed model. The same seed again is fine; another one raises SeedExists."""
         first = {
@@ -85,10 +91,8 @@ class Trail:
         try:
             return self._insert(first | empty)
         except AlreadyExists:
-            present = self._state.find("trail", where={"seq": 0})[0]
-            if present["model"] != model:
-                raise SeedExists(f"the trail began with {present['model'][:12]}…") from None
-            return public(present)
+            self.check_seed(model)
+            return public(self._state.find("trail", where={"seq": 0})[0])
 
     def append(self, commit: Commit) -> dict[str, Any]:
         """Commit a round. Committing the same round again returns its record; a lost race raises StaleTerm."""

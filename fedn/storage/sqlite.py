@@ -118,6 +118,12 @@ class SqliteState:
         if self._run(sql, (id, version)).changed == 0:
             self._explain(collection, id, version)
 
+    def clear(self, collection: str, where: Mapping[str, Condition]) -> int:
+        """Delete the documents whose fields equal `where`."""
+        self._checked(collection, changes=True)
+        condition, values = _condition(where)
+        return self._run(f'DELETE FROM "{collection}" WHERE {condition}', values).changed  # noqa: S608
+
     def count(self, collection: str, where: Mapping[str, Condition] = EVERYTHING) -> int:
         """How many documents there are."""
         self._checked(collection)

@@ -1,6 +1,6 @@
 """The port of the state store: small JSON documents with versions, in a fixed set of collections.
 
-Every change is one document, by compare-and-set on its version, so that a store without transactions will do.
+Documents change one at a time, by compare-and-set on their version, so that a store without transactions will do.
 """
 
 from __future__ import annotations
@@ -81,6 +81,12 @@ class State(Protocol):
 
     def delete(self, collection: str, id: str, *, version: int) -> None:  # noqa: A002
         """Delete that version. Raises VersionConflict, NotFound, and Conflict where documents are insert-only."""
+
+    def clear(self, collection: str, where: Mapping[str, Condition]) -> int:
+        """Delete the documents whose fields equal `where`, whatever their version; returns how many there were.
+
+        Raises Conflict where documents are insert-only.
+        """
 
     def count(self, collection: str, where: Mapping[str, Condition] = EVERYTHING) -> int:
         """How many documents have fields that equal `where`."""

@@ -122,6 +122,19 @@ class StateSuite:
         with pytest.raises(NotFound):
             state.replace("context", {"_id": "a", "_version": 1})
 
+    def test_clear_takes_all_that_match_and_nothing_else(self, state: State) -> None:
+        for name, colour in (("a", "red"), ("b", "blue"), ("c", "red")):
+            state.insert("context", {"_id": name, "colour": colour})
+        state.insert("leases", {"_id": "a", "colour": "red"})
+        changed = state.replace("context", {"_id": "c", "colour": "red", "n": 1, "_version": 1})
+        assert changed["_version"] == 2
+        assert state.clear("context", {"colour": "red"}) == 2
+        assert [d["_id"] for d in state.find("context")] == ["b"]
+        assert [d["_id"] for d in state.find("leases")] == ["a"]
+        assert state.clear("context", {"colour": "red"}) == 0
+        with pytest.raises(Conflict):
+            state.clear("trail", {"seq": 0})
+
     def test_collections_do_not_mix(self, state: State) -> None:
         state.insert("context", {"_id": "a", "n": 1})
         state.insert("leases", {"_id": "a", "n": 2})

@@ -154,7 +154,9 @@ class Network:
         where = ["--name", name, "--reducer", self.address, "--dir", name]
         return self.run(name, "run", "client", *where, *arguments)
 
-    def up(self, *, combiners: Sequence[str] = ("north",), clients: int = 2, workers: int = 1, grace_s: float = 20) -> None:
+    def up(
+        self, *, combiners: Sequence[str] = ("north",), clients: int = 2, workers: int = 1, grace_s: float = 20
+    ) -> None:
         """Start everything, clients c0, c1, … among it; seed model and compute package are there."""
         self.reducer(workers=workers)
         self.ready()

@@ -5,6 +5,7 @@ from test.system.network import Network
 
 def test_smoke(fresh: Network) -> None:
     import time
+
     t = time.time()
     fresh.up(clients=2)
     print("up", time.time() - t)

@@ -28,7 +28,11 @@ def test_a_failure_is_recorded_and_the_round_and_the_client_go_on(net: Network, 
     session = net.start(rounds=2, validate=False, settings=net.moves(c1=f"{move}@1"))
     first, second = net.finished(session)["rounds"]
     lines = net.clients_of(session, 1)
-    assert {name: line["status"] for name, line in lines.items()} == {"c0": "accepted", "c1": "failed", "c2": "accepted"}
+    assert {name: line["status"] for name, line in lines.items()} == {
+        "c0": "accepted",
+        "c1": "failed",
+        "c2": "accepted",
+    }
     assert lines["c1"]["code"] == code
     assert reason in lines["c1"]["reason"]
     assert tail in lines["c1"]["stderr_tail"]

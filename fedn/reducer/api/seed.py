@@ -7,6 +7,7 @@ import time
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from fedn.aggregation.ranges import scan
 from fedn.errors import SeedMissing
 from fedn.model.safetensors import canonicalise, open_model
 from fedn.model.schema import Limits
@@ -32,9 +33,11 @@ def blueprint(office: Office) -> Blueprint:
         limit = desk.settings.max_model_bytes
         with received(request, field="seed", folder=desk.uploads, limit=limit) as path:
             model = open_model(path, limits=Limits(max_bytes=limit))
+            scan(model)  # training from NaN gives NaN: every update would be refused
             canonical = path.with_suffix(".canonical")
             try:
                 digest = canonicalise(path, canonical)
+                desk.trail.check_seed(digest)
                 desk.blobs.put(canonical, digest)
             finally:
                 canonical.unlink(missing_ok=True)
