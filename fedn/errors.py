@@ -108,7 +108,7 @@ class ConfigInvalid(BadInput):
     """A settings file, fedn.yaml or an environment variable has an unknown key or a wrong value."""
 
     code = "config_invalid"
-    remedy = "The reason names the file, the line and the nearest known key."
+    remedy = "The reason names the key, where it stands, and the nearest known one."
 
 
 class ModelInvalid(BadInput):

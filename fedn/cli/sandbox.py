@@ -9,7 +9,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -112,7 +112,8 @@ class Sandbox:
                 live.say(f"dashboard {self._address}/")
                 api.upload("/context", package)
                 api.upload("/seed", seed)
-                self._start_others(processes)
+                self._start_combiners(processes, api)
+                self._start_clients(processes)
                 self._wait_for_clients(processes, api, live)
                 session = api.post("/start", self._config)["session"]
                 final = self._watch(processes, api, live, session)
@@ -152,11 +153,15 @@ class Sandbox:
                     raise
             time.sleep(LOOK_S)
 
-    def _start_others(self, processes: Processes) -> None:
+    def _start_combiners(self, processes: Processes, api: ReducerApi) -> None:
+        """All are up before the first client asks, so that the clients are spread evenly."""
         for k in range(1, self._size.combiners + 1):
             name = f"combiner-{k}"
             where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
             processes.start(name, ["run", "combiner", *where], os.environ)
+        self._until(processes, "combiners", self._size.combiners, lambda: up(api.get("/api/v1/network")))
+
+    def _start_clients(self, processes: Processes) -> None:
         for k in range(1, self._size.clients + 1):
             name = f"client-{k}"
             where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
@@ -165,16 +170,21 @@ class Sandbox:
 
     def _wait_for_clients(self, processes: Processes, api: ReducerApi, live: Live) -> None:
         """All of them: the same seed gives the same model only with the same participants."""
+
+        def connected() -> int:
+            count = int(api.get("/api/v1/network")["connected"])
+            live.connecting(count, self._size.clients)
+            return count
+
+        self._until(processes, "clients", self._size.clients, connected)
+
+    def _until(self, processes: Processes, what: str, wanted: int, count: Callable[[], int]) -> None:
         deadline = time.monotonic() + COME_UP_S
-        while True:
-            connected = api.get("/api/v1/network")["connected"]
-            live.connecting(connected, self._size.clients)
-            if connected >= self._size.clients:
-                return
+        while (there := count()) < wanted:
             for dead in processes.newly_dead():
                 raise broken(dead)
             if time.monotonic() > deadline:
-                raise Unavailable(f"{connected} of {self._size.clients} clients are connected after {COME_UP_S:g} s")
+                raise Unavailable(f"{there} of {wanted} {what} are there after {COME_UP_S:g} s")
             time.sleep(LOOK_S)
 
     def _watch(self, processes: Processes, api: ReducerApi, live: Live, session_id: str) -> dict[str, Any]:
@@ -211,6 +221,11 @@ class Sandbox:
             self._given["json_file"].write_text(json.dumps(result, indent=2) + "\n")
         if self._given["model_file"] is not None and result["final_model_id"] is not None:
             api.pull(result["final_model_id"], self._given["model_file"])
+
+
+def up(network: dict[str, Any]) -> int:
+    """How many combiners take clients."""
+    return sum(combiner["up"] for combiner in network["combiners"])
 
 
 def session_config(given: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import random
 import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -24,11 +23,11 @@ import grpc
 import httpx
 
 from fedn import __version__
-from fedn.client.link import Connection, Link
+from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
 from fedn.client.workspace import Workspace
 from fedn.config import ClientSettings
-from fedn.errors import CombinerUnreachable, Conflict, FednError, Unavailable
+from fedn.errors import CombinerUnreachable, FednError, NameTaken, Unavailable
 from fedn.storage import folder
 from fedn.wire.backoff import delays
 from fedn.wire.channel import dial
@@ -61,24 +60,23 @@ class Agent:
         self._link = link
         self._identity = identity
         self._name = settings.name or f"client-{identity[:6]}"
+        self._waits = delays()
 
     async def run(self) -> None:
-        """Serve for ever. Raises a Conflict that waiting cannot cure, such as NameTaken."""
-        waits = delays(rng=random.Random())  # noqa: S311 - jitter, not a secret
+        """Serve for ever. Raises NameTaken, which waiting does not cure."""
         async with async_client(self._settings.reducer) as http:
             while True:
                 try:
                     seat = await self._ask(http)
                     await self._serve(seat)
-                    waits = delays(rng=random.Random())  # noqa: S311
                     log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
-                except Conflict:
+                except NameTaken:
                     raise
                 except FednError as error:
                     log.warning("%s", error)
                 except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
                     log.exception("the connection was lost")
-                await asyncio.sleep(next(waits))
+                await asyncio.sleep(next(self._waits))
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
         query = {"client_id": self._identity, "name": self._name}
@@ -90,12 +88,13 @@ class Agent:
     async def _serve(self, seat: Seat) -> None:
         """Attach and obey until the stream ends."""
         channel = dial(seat.address)
-        events: asyncio.Queue[pb.ClientEvent] = asyncio.Queue()
+        events: Events = asyncio.Queue()
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
         try:
             async with rpc_errors(unreachable=CombinerUnreachable):
                 stream = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
                 heartbeat_s = await self._welcomed(stream, seat)
+                self._waits = delays()  # it was reachable: the next waits begin short again
                 self._link.connect(Connection(channel, events))
                 self._tasks.part = seat.part
                 log.info("attached to combiner %s at %s as part %d", seat.combiner, seat.address, seat.part)
@@ -106,6 +105,7 @@ class Agent:
                     heart.cancel()
         finally:
             self._link.disconnect()
+            events.put_nowait(None)
             await channel.close()
 
     def _hello(self, seat: Seat) -> pb.Hello:
@@ -139,13 +139,13 @@ class Agent:
                     return
 
 
-async def outgoing(events: asyncio.Queue[pb.ClientEvent]) -> AsyncIterator[pb.ClientEvent]:
-    """The client's half of the stream."""
-    while True:
-        yield await events.get()
+async def outgoing(events: Events) -> AsyncIterator[pb.ClientEvent]:
+    """The client's half of the stream; None ends it, for gRPC goes on reading when the call has ended."""
+    while (event := await events.get()) is not None:
+        yield event
 
 
-async def beat(events: asyncio.Queue[pb.ClientEvent], heartbeat_s: float) -> None:
+async def beat(events: Events, heartbeat_s: float) -> None:
     """Put a heartbeat into the stream, for ever."""
     while True:
         await asyncio.sleep(heartbeat_s)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 
 from fedn.wire.v1 import combiner_pb2 as pb
+
+Events: TypeAlias = "asyncio.Queue[pb.ClientEvent | None]"  # None: no more will come
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Connection:
     """One attached stream."""
 
     channel: grpc.aio.Channel
-    events: asyncio.Queue[pb.ClientEvent]
+    events: Events
 
 
 class Link:

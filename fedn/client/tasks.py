@@ -35,12 +35,15 @@ from fedn.errors import (
     OutputInvalid,
     OutputMissing,
     PackageInvalid,
+    RoundClosed,
+    UnknownRound,
 )
 from fedn.model.safetensors import digest_of, open_model
 from fedn.package.archive import unpack
 from fedn.package.project import Manifest
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import rpc_errors
+from fedn.wire.threads import to_the_end
 from fedn.wire.transfer import download, until_done, upload
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
@@ -58,6 +61,7 @@ class Running:
     deadline: float  # of the script, on the monotonic clock
     work: asyncio.Task[None] | None = None
     over: bool = False
+    earlier_s: float = 0.0  # what the training took that an earlier life of this process finished
 
 
 class Tasks:
@@ -96,11 +100,11 @@ class Tasks:
     def cancel(self, task_id: str, reason: str) -> None:
         """Stop working on the task; a training script is ended with its whole process group."""
         running = self._running
-        if running is not None and running.command.task_id == task_id and running.work is not None:
-            if not running.over:
-                log.info("task %s is cancelled: %s", task_id, reason)
-            running.over = True
-            running.work.cancel()
+        if running is None or running.command.task_id != task_id or running.over or running.work is None:
+            return
+        log.info("task %s is cancelled: %s", task_id, reason)
+        running.over = True
+        running.work.cancel()
 
     def round_ended(self, round_id: str) -> None:
         """The round is committed or aborted: nothing of it need be kept."""
@@ -118,6 +122,16 @@ class Tasks:
     async def _perform(self, running: Running, before: asyncio.Task[None] | None) -> None:
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
+        try:
+            result = await self._result(running)
+            if result is not None:
+                await self._submit(running, result)
+        finally:
+            running.over = True
+            await asyncio.to_thread(self._workspace.sweep)
+
+    async def _result(self, running: Running) -> pb.TaskResult | None:
+        """What came of the task; None when the combiner knows no such round, or none that is open."""
         command, started = running.command, time.monotonic()
         result = pb.TaskResult(client_id=self._identity, task_id=command.task_id, round_id=command.round_id)
         try:
@@ -125,45 +139,60 @@ class Tasks:
                 result.update.CopyFrom(await self._train(running))
             else:
                 result.validation.CopyFrom(await self._validate(running))
+        except (UnknownRound, RoundClosed) as error:
+            # A combiner that was just started again gives the task again once it knows the round.
+            log.warning("the result of %s was not taken: %s", command.task_id, error)
+            return None
         except FednError as error:
             log.warning("task %s failed: %s", command.task_id, error)
             tail = str(error.detail.get("stderr_tail", ""))
             result.failure.CopyFrom(pb.Failure(code=error.code, reason=error.reason, stderr_tail=tail))
-        except OSError as error:
+        except Exception as error:  # the outermost loop of a task: whatever ended it, the combiner is told (I8)
             log.exception("task %s failed", command.task_id)
-            result.failure.CopyFrom(pb.Failure(code=FednError.code, reason=f"on the client: {error}"))
-        result.seconds = time.monotonic() - started
+            reason = f"on the client: {type(error).__name__}: {error}"
+            result.failure.CopyFrom(pb.Failure(code=FednError.code, reason=reason))
+        result.seconds = running.earlier_s + time.monotonic() - started
         log.info("task %s: %s after %.2f s", command.task_id, result.WhichOneof("outcome"), result.seconds)
-        await self._submit(running, result)
-        running.over = True
-        self._workspace.sweep()
+        return result
 
     async def _train(self, running: Running) -> pb.Update:
         command = running.command
-        out = self._workspace.task(command.task_id) / "out"
         done = self._workspace.result(command.task_id)
         if done is None:
-            started = time.monotonic()
-            await self._run(running, "train", out)
-            metadata = await asyncio.to_thread(read_metadata, out.with_name("out-metadata"))
-            digest = await asyncio.to_thread(check_output, out)
-            seconds = time.monotonic() - started
-            done = TrainResult(command.round_id, digest, metadata.num_examples, metadata.metrics, seconds)
-            await asyncio.to_thread(self._workspace.save_result, command.task_id, done)
-        await self._upload(running, out, done.digest)
+            done = await self._train_now(running)
+        else:
+            running.earlier_s = done.seconds
+        await self._upload(running, self._workspace.task(command.task_id) / done.out, done.digest)
         return pb.Update(
             model=done.digest, base_model=command.model, num_examples=done.num_examples, metrics=done.metrics
         )
 
+    async def _train_now(self, running: Running) -> TrainResult:
+        command, started = running.command, time.monotonic()
+        out = await self._run(running, "train", "out")
+        metadata = await asyncio.to_thread(read_metadata, out.with_name("out-metadata"))
+        digest = await asyncio.to_thread(check_output, out)
+        done = TrainResult(
+            round_id=command.round_id,
+            out=f"{out.parent.name}/{out.name}",
+            digest=digest,
+            num_examples=metadata.num_examples,
+            metrics=metadata.metrics,
+            seconds=time.monotonic() - started,
+        )
+        # To the end: cancelled halfway, it would write beside the next task of the same id.
+        await to_the_end(lambda: self._workspace.save_result(command.task_id, done))
+        return done
+
     async def _validate(self, running: Running) -> pb.Validation:
-        out = self._workspace.task(running.command.task_id) / "metrics.json"
-        await self._run(running, "validate", out)
+        out = await self._run(running, "validate", "metrics.json")
         measured = await asyncio.to_thread(read_metrics, out)
         return pb.Validation(
             base_model=running.command.model, num_examples=measured.num_examples, metrics=measured.metrics
         )
 
-    async def _run(self, running: Running, entry_point: str, out: Path) -> None:
+    async def _run(self, running: Running, entry_point: str, name: str) -> Path:
+        """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""
         command = running.command
         self._tell(command, "downloading")
         manifest = await self._package(running)
@@ -175,9 +204,9 @@ class Tasks:
         os.utime(model)
         if entry_point not in manifest.entry_points:
             raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
-        out.unlink(missing_ok=True)
+        folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
+        out = folder / name
         self._tell(command, "running")
-        folder = out.parent
         await self._runner(
             manifest.entry_points[entry_point],
             [str(model), str(out)],
@@ -189,6 +218,7 @@ class Tasks:
         if not out.exists():
             raise OutputMissing(f"{entry_point} ended well but wrote no {out.name}")
         self._tell(command, "uploading")
+        return out
 
     async def _package(self, running: Running) -> Manifest:
         command = running.command
@@ -283,7 +313,9 @@ class Tasks:
 
 
 def check_output(out: Path) -> str:
-    """The digest of a written model; raises OutputInvalid for what is not one."""
+    """The digest of a written model, which is durable then; raises OutputInvalid for what is not one."""
+    if not out.is_file():
+        raise OutputInvalid(f"train wrote {out.name}, which is not a file")
     try:
         open_model(out)
     except ModelInvalid as error:

@@ -4,7 +4,9 @@
 
     <dir>/models/<sha256>          the last two global models
     <dir>/packages/<sha256>/       the last two compute packages, unpacked
-    <dir>/tasks/<task>/            one task: out, out-metadata, result.json; until its round has ended, at most four
+    <dir>/tasks/<task>/            one task, until its round has ended; at most four
+        result.json            written when the training is done and need not be done again
+        run-*/                 one run of the script: its output and metadata
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,9 +26,10 @@ KEEP_TASKS = 4
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished training as it rests on disk until its round has ended."""
+    """A finished training as it rests on disk until its round has ended; `out` is in the task's folder."""
 
     round_id: str
+    out: str
     digest: str
     num_examples: int
     metrics: dict[str, float]
@@ -58,6 +62,14 @@ class Workspace:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def attempt(self, task_id: str) -> Path:
+        """A new folder for one run of the task's script.
+
+        A script that outlived its killed client goes on writing, but not to where this run writes.
+        """
+        shutil.rmtree(self.task(task_id), ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix="run-", dir=self.task(task_id)))
+
     def save_result(self, task_id: str, result: TrainResult) -> None:
         """Note durably that the task's training is done and need not be done again."""
         path = self.task(task_id) / "result.json"
@@ -70,14 +82,13 @@ class Workspace:
 
     def result(self, task_id: str) -> TrainResult | None:
         """The finished training of this task, if there is one."""
-        path = self.task(task_id) / "result.json"
-        return TrainResult(**json.loads(path.read_text())) if path.exists() else None
+        return read_result(self.task(task_id) / "result.json")
 
     def end_round(self, round_id: str) -> None:
         """The round is committed or aborted: its updates need not be kept."""
         for folder in (self.root / "tasks").iterdir():
-            result = folder / "result.json"
-            if result.exists() and json.loads(result.read_text())["round_id"] == round_id:
+            result = read_result(folder / "result.json")
+            if result is not None and result.round_id == round_id:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
@@ -85,6 +96,14 @@ class Workspace:
         keep_newest(self.root / "models", KEEP_MODELS)
         keep_newest(self.root / "tasks", KEEP_TASKS)
         keep_newest(self.root / "packages", KEEP_PACKAGES)
+
+
+def read_result(path: Path) -> TrainResult | None:
+    """The result in a file; None when there is none, or one that another version wrote."""
+    try:
+        return TrainResult(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 def keep_newest(folder: Path, count: int) -> None:

@@ -64,9 +64,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     @answers_errors
     async def Report(self, request: control.ReportRequest, context: Context) -> control.ReportReply:
         """See the proto."""
-        running = [
-            control.RunningRound(round_id=r.order.round_id, progress=r.progress()) for r in self._rounds.running()
-        ]
+        running = [control.RunningRound(round_id=r.order.round_id, progress=r.counts()) for r in self._rounds.known()]
         clients = [attached_client(seat) for seat in self._roster.attached()]
         return control.ReportReply(combiner=self._name, clients=clients, rounds=running, draining=self._rounds.draining)
 

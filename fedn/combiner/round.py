@@ -172,7 +172,14 @@ class Round:
         self.ended.set()
 
     def progress(self) -> control.RoundProgress:
-        """The round as the reducer's dashboard shows it."""
+        """The round as the reducer awaits it: with the outcome, once there is one."""
+        progress = self.counts()
+        if self.outcome is not None:
+            progress.outcome.CopyFrom(self.outcome)
+        return progress
+
+    def counts(self) -> control.RoundProgress:
+        """The round as the dashboard shows it."""
         statuses = [a.status for a in self.answers.values()]
         return control.RoundProgress(
             phase=self.phase,
@@ -180,5 +187,4 @@ class Round:
             answered=statuses.count("accepted"),
             failed=len(statuses) - statuses.count("accepted"),
             busy=self.open_clients if self.phase == "collect" else [],
-            outcome=self.outcome,
         )

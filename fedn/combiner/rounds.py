@@ -26,6 +26,10 @@ class Rounds:
         self._term = term
         self.draining = False
 
+    def known(self) -> list[Round]:
+        """Rounds that the reducer has not ended yet."""
+        return list(self._rounds.values())
+
     def running(self) -> list[Round]:
         """Rounds without an outcome yet."""
         return [r for r in self._rounds.values() if r.outcome is None]

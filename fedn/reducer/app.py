@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, render_template
+from flask import Flask, Response, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -22,9 +22,19 @@ def create_app(desk: Desk, engine: Engine) -> Flask:
     office = Office(desk, engine)
     for module in (network, seed, context, start, sessions, trail):
         app.register_blueprint(module.blueprint(office))
+    app.after_request(guarded)
     app.register_error_handler(FednError, refused)
     app.register_error_handler(HTTPException, not_served)
     return app
+
+
+def guarded(response: Response) -> Response:
+    """Nothing but our own scripts runs in our pages; and one address serves pages and JSON."""
+    response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.vary.add("Accept")
+    return response
 
 
 def refused(error: FednError) -> ResponseReturnValue:

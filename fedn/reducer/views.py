@@ -97,7 +97,7 @@ def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict
 
 
 def live_view(session_id: str, seen: Sequence[Seen]) -> dict[str, Any] | None:
-    """What the combiners report of the session's running round; None between rounds."""
+    """What the combiners report of the session's round, as long as it has not ended; None between rounds."""
     running = [
         (r.round_id, r.progress)
         for c in seen
@@ -109,10 +109,11 @@ def live_view(session_id: str, seen: Sequence[Seen]) -> dict[str, Any] | None:
         return None
     _, number, kind, _ = running[0][0].rsplit(".", 3)
     names = {c.client_id: c.name for s in seen if s.report is not None for c in s.report.clients}
+    phases = {progress.phase for _, progress in running} - {"done"}
     return {
         "round": int(number),
         "kind": kind,
-        "phases": sorted({progress.phase for _, progress in running}),
+        "phases": sorted(phases) or ["reduce"],
         "participants": sum(progress.participants for _, progress in running),
         "answered": sum(progress.answered for _, progress in running),
         "failed": sum(progress.failed for _, progress in running),

@@ -165,6 +165,33 @@ def test_what_two_float64_cannot_hold_still_decides_a_tie(tmp_path: Path, nudge:
     assert load_tensors(tmp_path / "global")["w"].tolist() == [float(np.float32(float(exact))), 1.25]
 
 
+def test_tails_that_cancel_leave_the_smallest_to_decide(tmp_path: Path) -> None:
+    schema = Schema((TensorSpec("w", "F32", (1,)),))
+    tails, twice = np.array([2.0**-80, 2.0**-140]), np.zeros(2, np.uint32)
+    write_model(tmp_path / "left", {"h:w": np.array([1.0]), "t:w": tails, "i:w": twice})
+    write_model(tmp_path / "right", {"h:w": np.array([2.0**-24]), "t:w": -tails[:1], "i:w": twice[:1]})
+    sums = [open_sum(tmp_path / name, schema) for name in ("left", "right")]
+    mean(sums, weight=1, schema=schema, out=tmp_path / "global")
+    assert load_tensors(tmp_path / "global")["w"].tolist() == [1 + 2.0**-23]
+
+
+def test_sums_that_cancel_leave_what_no_pair_could_hold(tmp_path: Path) -> None:
+    schema = Schema((TensorSpec("w", "F32", (1,)),))
+    sums = []
+    for number, head in enumerate([2.0**120, 2.0**60, 1.0, -(2.0**120), -(2.0**60)]):
+        write_model(tmp_path / f"{number}", {"h:w": np.array([head])})
+        sums.append(open_sum(tmp_path / f"{number}", schema))
+    mean(sums, weight=4, schema=schema, out=tmp_path / "global")
+    assert load_tensors(tmp_path / "global")["w"].tolist() == [0.25]
+
+
+def test_a_mean_of_zeros_has_no_sign(tmp_path: Path) -> None:
+    schema = Schema((TensorSpec("w", "F32", (1,)),))
+    write_model(tmp_path / "sums", {"h:w": np.array([-0.0])})
+    mean([open_sum(tmp_path / "sums", schema)], weight=4, schema=schema, out=tmp_path / "global")
+    assert load_tensors(tmp_path / "global")["w"].tobytes() == bytes(4)
+
+
 def test_tails_across_blocks_are_found_wherever_blocks_begin(tmp_path: Path) -> None:
     count = 200_000
     schema = Schema((TensorSpec("a", "F32", (70_000,)), TensorSpec("b", "F32", (count,))))

@@ -42,7 +42,9 @@ def models(draw: st.DrawFn) -> Tensors:
     return tensors
 
 
-anywhere = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+anywhere = settings(
+    deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @anywhere

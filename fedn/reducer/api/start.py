@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
@@ -19,7 +19,8 @@ def blueprint(office: Office) -> Blueprint:
     @routes.get("/start")
     def form() -> ResponseReturnValue:
         """The form that starts a session; as JSON, what can be asked for."""
-        options = [{"name": f.name, **f.metadata} for f in fields(SessionConfig)]
+        defaults = {f.name: f.default for f in fields(SessionConfig) if f.default not in (MISSING, None)}
+        options = [{"name": f.name, "default": defaults.get(f.name), **f.metadata} for f in fields(SessionConfig)]
         running = desk.sessions.active()
         return shown("start.html", {"options": options, "running": running["_id"] if running else None})
 

@@ -19,10 +19,15 @@ def blueprint(office: Office) -> Blueprint:
         return shown("trail.html", {"records": desk.trail.records()})
 
     @routes.get("/api/v1/models/<digest>")
-    @routes.get("/api/v1/receipts/<digest>", endpoint="receipt")
-    def blob(digest: str) -> ResponseReturnValue:
-        """A model of the trail (safetensors), or a round's receipt (JSON), by its sha256."""
+    def model(digest: str) -> ResponseReturnValue:
+        """A model of the trail (safetensors) by its sha256."""
         stream = desk.blobs.open(digest)
         return send_file(stream, mimetype="application/octet-stream", download_name=f"{digest[:12]}.safetensors")
+
+    @routes.get("/api/v1/receipts/<digest>")
+    def receipt(digest: str) -> ResponseReturnValue:
+        """A round's receipt (JSON) by its sha256."""
+        stream = desk.blobs.open(digest)
+        return send_file(stream, mimetype="application/json", download_name=f"{digest[:12]}.json")
 
     return routes
