@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ S = TypeVar("S", ReducerSettings, CombinerSettings, ClientSettings)
 Command = Callable[..., Any]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+log_as_json = click.option("--json", "as_json", is_flag=True, help="Log JSON lines, for machines.")
 reducer_address = click.option(
     "--reducer",
     metavar="URL",
@@ -54,13 +56,26 @@ def settings_of(cls: type[S], given: dict[str, Any]) -> S:
     return load(cls, file=file, environ=os.environ, overrides=given)
 
 
-def log_to_stderr(level: str, role: str) -> None:
+class JsonLines(logging.Formatter):
+    """Each log record as one JSON object."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
+
+    def format(self, record: logging.LogRecord) -> str:
+        """time (seconds since the epoch), level, role, logger, message, and the traceback if there is one."""
+        line = {"time": record.created, "level": record.levelname.lower(), "role": self._role, "logger": record.name}
+        said = {"message": record.getMessage()}
+        if record.exc_info:
+            said["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line | said)
+
+
+def log_to_stderr(level: str, role: str, *, as_json: bool) -> None:
     """One line per event on stderr."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format=f"%(asctime)s %(levelname)-7s {role}: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {role}: %(message)s", datefmt="%H:%M:%S")
+    writer = logging.StreamHandler(sys.stderr)
+    writer.setFormatter(JsonLines(role) if as_json else text)
+    logging.basicConfig(level=level.upper(), handlers=[writer], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import click
 
-from fedn.cli.options import log_to_stderr, of_settings, settings_of
+from fedn.cli.options import log_as_json, log_to_stderr, of_settings, settings_of
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings
 
 
@@ -25,7 +26,8 @@ def run() -> None:
 
 @run.command()
 @of_settings(ReducerSettings)
-def reducer(**given: Any) -> None:
+@log_as_json
+def reducer(as_json: bool, **given: Any) -> None:
     """Run the reducer: REST, dashboard, discovery, sessions, the model trail.
 
     \b
@@ -35,13 +37,19 @@ def reducer(**given: Any) -> None:
     from fedn.reducer.server import serve
 
     settings = settings_of(ReducerSettings, given)
-    log_to_stderr(settings.log_level, "reducer")
-    serve(settings, listening=lambda address: click.echo(f"reducer at {address}"))
+    log_to_stderr(settings.log_level, "reducer", as_json=as_json)
+    serve(settings, listening=lambda address: click.echo(announced(address, as_json)))
+
+
+def announced(address: str, as_json: bool) -> str:
+    """The one line on stdout: where the reducer is."""
+    return json.dumps({"reducer": address}) if as_json else f"reducer at {address}"
 
 
 @run.command()
 @of_settings(CombinerSettings)
-def combiner(**given: Any) -> None:
+@log_as_json
+def combiner(as_json: bool, **given: Any) -> None:
     """Run a combiner: a server for its own clients, which aggregates their updates.
 
     \b
@@ -51,13 +59,14 @@ def combiner(**given: Any) -> None:
     from fedn.combiner.server import serve
 
     settings = settings_of(CombinerSettings, given)
-    log_to_stderr(settings.log_level, "combiner")
+    log_to_stderr(settings.log_level, "combiner", as_json=as_json)
     asyncio.run(serve(settings))
 
 
 @run.command()
 @of_settings(ClientSettings)
-def client(**given: Any) -> None:
+@log_as_json
+def client(as_json: bool, **given: Any) -> None:
     """Run a client: trains and validates on private data; it opens no port.
 
     \b
@@ -67,5 +76,5 @@ def client(**given: Any) -> None:
     from fedn.client.agent import serve
 
     settings = settings_of(ClientSettings, given)
-    log_to_stderr(settings.log_level, settings.name or "client")
+    log_to_stderr(settings.log_level, settings.name or "client", as_json=as_json)
     asyncio.run(serve(settings))

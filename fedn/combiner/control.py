@@ -29,7 +29,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     async def StartRound(self, request: control.StartRoundRequest, context: Context) -> control.StartRoundReply:
         """See the proto."""
         self._rounds.fence(request.term)
-        await self._rounds.start(Order.from_wire(request))
+        self._rounds.start(Order.from_wire(request))
         return control.StartRoundReply()
 
     @streams_errors

@@ -47,16 +47,17 @@ class Rounds:
             raise StaleTerm(f"term {term} is over; the newest leader's is {self._term}")
         self._term = term
 
-    async def start(self, order: Order) -> None:
-        """Begin the round, or go on with it when it is known (idempotent)."""
+    def start(self, order: Order) -> None:
+        """Begin the round, or go on with it when it is known (idempotent). Nothing waits here: no round is half known."""
         if order.round_id in self._rounds:
             return
         if self.draining:
             raise Conflict("this combiner is draining and takes no new round")
+        former = list(self._rounds)
         round_ = self._rounds[order.round_id] = Round(order)
-        await self._sweep()
         log.info("round %s: %s with %d clients", order.round_id, order.kind, len(order.participants))
-        self._drivers[order.round_id] = asyncio.create_task(drive(round_, Stage(round_, self._tools)))
+        stage = Stage(round_, self._tools, lambda: self._make_room(order.round_id, former))
+        self._drivers[order.round_id] = asyncio.create_task(drive(round_, stage))
 
     async def end(self, round_id: str, *, committed: bool) -> None:
         """The reducer is done with the round: tell its clients, forget it. Unknown rounds are fine."""
@@ -64,7 +65,7 @@ class Rounds:
         driver = self._drivers.pop(round_id, None)
         if round_ is not None and driver is not None:
             round_.abort("the reducer ended the round")
-            await driver
+            await asyncio.wait([driver])  # awaited itself, it would be cancelled with a caller who hangs up
             for client_id in round_.order.participants:
                 ended = pb.RoundEnded(round_id=round_id, committed=committed)
                 self._tools.roster.tell(client_id, pb.CombinerCommand(ended=ended))
@@ -84,12 +85,15 @@ class Rounds:
                 if left > 0:
                     self._tools.roster.give(client_id, task_for(round_, client_id, left))
 
-    async def _sweep(self) -> None:
-        """Delete blobs that no open round needs; models come again when they are asked for."""
+    async def _make_room(self, round_id: str, former: list[str]) -> None:
+        """The leader runs one round at a time: end those whose end it could not tell, sweep what nobody needs."""
+        for other in former:
+            await self.end(other, committed=False)
         needed = {d for r in self._rounds.values() for d in (r.order.model, r.order.package)}
-        await asyncio.to_thread(self._sweep_shelf, needed)
+        await asyncio.to_thread(self._sweep, round_id, needed)
 
-    def _sweep_shelf(self, needed: set[str]) -> None:
+    def _sweep(self, round_id: str, needed: set[str]) -> None:
+        self._tools.journal.end_others(round_id)
         needed = needed | self._tools.journal.needed()
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:

@@ -16,6 +16,7 @@ from fedn.errors import BadInput, DigestMismatch, TransferFailed
 from fedn.wire.threads import to_the_end
 
 _READ_BYTES = 4 * 1024 * 1024
+_SMALL_BYTES = 1024 * 1024  # a blob up to this size is not worth a thread of its own
 _AHEAD = 2  # chunks that may wait for the disk while the next one arrives
 
 
@@ -24,7 +25,7 @@ class PartWriter:
 
     What an earlier attempt left is hashed again and gone on from; a part larger than the announced
     ``size`` (bytes) is dropped. Chunks are written and hashed in a thread, in order, each at its exact
-    offset. However the block is left, no thread touches the file afterwards; what was written stays,
+    offset; those of a small blob in the event loop's threads, one after another. However the block is left, no thread touches the file afterwards; what was written stays,
     for the next attempt. Disk errors are raised as OSError.
     """
 
@@ -33,7 +34,7 @@ class PartWriter:
         self._digest = digest
         self._size = size
         self._hash = hashlib.sha256()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fedn-part")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fedn-part") if size > _SMALL_BYTES else None
         self._pending: deque[asyncio.Future[None]] = deque()
         self._file = -1
         self._length = 0
@@ -62,11 +63,13 @@ class PartWriter:
         if self._length + len(data) > self._size:
             await self.drop()
             raise BadInput(f"more bytes than the {self._size} that were announced")
+        offset, self._length = self._length, self._length + len(data)
+        if self._thread is None:
+            await to_the_end(lambda: self._append(data, offset))
+            return
         while len(self._pending) >= _AHEAD:
             await self._pending.popleft()
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, data, self._length)
-        self._pending.append(work)
-        self._length += len(data)
+        self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, self._append, data, offset))
 
     async def finish(self, *, sync: bool = False) -> None:
         """See that the blob is complete and right, on disk if ``sync``; TransferFailed or DigestMismatch.
@@ -89,6 +92,9 @@ class PartWriter:
 
     async def _leave(self) -> None:
         self._left = True
+        if self._thread is None:  # all that it was given is done
+            self._close()
+            return
         try:
             await to_the_end(self._close, executor=self._thread)
         finally:
@@ -97,7 +103,7 @@ class PartWriter:
                     work.exception()  # looked at: the first failure is the one that is raised
             self._thread.shutdown()
 
-    # what follows runs in the thread
+    # what follows runs in a thread
 
     def _open(self) -> int:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -130,9 +136,14 @@ class PartWriter:
 async def chunks(path: Path, *, offset: int, chunk_bytes: int) -> AsyncGenerator[bytes, None]:
     """The bytes of a file from ``offset`` on, read in a thread, one chunk ahead of the one in use."""
     loop = asyncio.get_running_loop()
-    with path.open("rb", buffering=0) as file, ThreadPoolExecutor(1, "fedn-chunks") as thread:
+    with path.open("rb", buffering=0) as file:
         file.seek(offset)
-        ahead = loop.run_in_executor(thread, file.read, chunk_bytes)
-        while data := await ahead:
+        if os.fstat(file.fileno()).st_size - offset <= min(chunk_bytes, _SMALL_BYTES):
+            if data := await to_the_end(lambda: file.read(chunk_bytes)):
+                yield data
+            return
+        with ThreadPoolExecutor(1, "fedn-chunks") as thread:
             ahead = loop.run_in_executor(thread, file.read, chunk_bytes)
-            yield data
+            while data := await ahead:
+                ahead = loop.run_in_executor(thread, file.read, chunk_bytes)
+                yield data

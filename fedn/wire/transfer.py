@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -24,7 +23,6 @@ from fedn.wire.calls import calling
 from fedn.wire.pace import Pace
 from fedn.wire.parts import PartWriter, chunks
 from fedn.wire.settings import DEFAULTS, TransferSettings
-from fedn.wire.threads import to_the_end
 from fedn.wire.v1.blobs_pb2 import (
     DownloadReply,
     DownloadRequest,
@@ -81,7 +79,7 @@ async def download(
     settings: TransferSettings = DEFAULTS,
     moved: Callable[[int], None] = _unseen,
 ) -> None:
-    """One attempt to fetch a blob of ``size`` bytes; on return ``destination`` is durable and verified.
+    """One attempt to fetch a blob of ``size`` bytes; ``destination`` is verified whenever it is there.
 
     What an attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is
     told the bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable
@@ -92,7 +90,7 @@ async def download(
         async with PartWriter(part_path, digest=digests.checked(digest), size=size) as part:
             await _fetch(channel, part, digest=digest, size=size, settings=settings, moved=moved)
             await part.finish(sync=True)
-        await to_the_end(lambda: _put_in_place(part_path, destination))
+        part_path.replace(destination)  # a name that a power failure takes back is only fetched again
     except OSError as error:
         raise FolderUnusable(f"{destination.parent}: {error.strerror or error}") from error
 
@@ -183,12 +181,3 @@ def _same_blob(reply: object, *, size: int, offset: int) -> None:
         raise BadInput(f"the other end's blob has {grant.size} bytes, not the {size} that were announced")
     if grant.offset != offset:
         raise TransferFailed(f"the other end goes on from {grant.offset}, not from {offset}")
-
-
-def _put_in_place(part: Path, destination: Path) -> None:
-    part.replace(destination)
-    folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

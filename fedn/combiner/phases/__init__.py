@@ -7,7 +7,7 @@
       │          └───────────────────────────────────┤
       └── model or package not here ──▶ outcome with a code
 
-Stage    opens the round's model, reads its schema, opens the journal, takes up what the journal holds.
+Stage    ends former rounds, opens the round's model, reads its schema, takes up what the journal holds.
 Collect  gives every participant its task and waits for an answer of each, for the clock, or for an abort.
 Fold     sums the accepted updates, exactly.
 Publish  puts the combiner model on the shelf and tells the reducer.

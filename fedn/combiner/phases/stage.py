@@ -1,8 +1,9 @@
-"""Stage: have the model and the package, know the schema, take up what the journal holds."""
+"""Stage: end former rounds, have the model and the package, know the schema, take up what the journal holds."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fedn.combiner.phases import Phase
@@ -19,10 +20,12 @@ class Stage:
 
     round: Round
     tools: Tools
+    make_room: Callable[[], Awaitable[None]]
     name: str = "stage"
 
     async def run(self) -> Phase | None:
         """Open the model; accepted updates of an earlier life of this process count."""
+        await self.make_room()
         order = self.round.order
         path = self.tools.shelf.find(order.model)
         if path is None or self.tools.shelf.find(order.package) is None:
