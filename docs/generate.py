@@ -23,8 +23,9 @@ def errors_page() -> str:
     lines = [
         "# Errors",
         NOTICE,
-        "Every failure has a code, a reason and someone who can act. REST answers `{error: {code, reason, detail}}`;",
-        "gRPC carries the code in the trailing metadata `fedn-code`; commands print the reason and end with the exit code.",
+        "Every failure has a code, a reason and someone who can act.",
+        "REST answers `{error: {code, reason, detail}}`; gRPC carries the code in the trailing metadata `fedn-code`;",
+        "commands print the reason and end with the exit code.",
         "",
         "| code | what | what to do | HTTP | gRPC | exit |",
         "|---|---|---|---|---|---|",

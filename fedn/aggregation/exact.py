@@ -27,7 +27,6 @@ depends on that sum only: its nearest float64, the nearest float64 of what is le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -51,19 +50,6 @@ def grids_of_levels(*, bound: int, grid: int, terms: int) -> tuple[int, ...]:
         grids.append(bound - 50)
         bound = (terms - 1).bit_length() + bound - 50 - 1
     return tuple(grids)
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Exact sums as pairs: each is hi + lo, wrong by at most its slack; |lo| is at most half a unit of hi."""
-
-    hi: Floats
-    lo: Floats
-    slack: Floats
-
-    def at(self, elements: Elements) -> Sums:
-        """Those of some elements."""
-        return Sums(self.hi[elements], self.lo[elements], self.slack[elements])
 
 
 class Accumulator:
@@ -103,7 +89,7 @@ class Accumulator:
             np.subtract(limb, _anchor(grid), out=limb)
         total, spare, other = limbs[-1], self._spare[: self._used], self._other[: self._used]
         for level in reversed(range(len(self._grids))):
-            _two_sum_in_place(limbs[level], total, spare, other)
+            two_sum_in_place(limbs[level], total, spare, other)
             limbs[level + 1], total, spare = total, spare, limbs[level]
         return _finished([total, *limbs[1:]])
 
@@ -119,7 +105,7 @@ def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - of_b)) + (b - of_b)
 
 
-def _two_sum_in_place(a: Floats, b: Floats, total: Floats, spare: Floats) -> None:
+def two_sum_in_place(a: Floats, b: Floats, total: Floats, spare: Floats) -> None:
     """`two_sum` to ``total`` and, the error, to ``b``; the others are written over.
 
     New arrays for every block would be fresh pages from the kernel, which cost more than the sums.

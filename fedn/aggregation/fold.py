@@ -23,6 +23,7 @@ from fedn.model.safetensors import ModelFile
 from fedn.model.schema import Schema
 
 MOST_CONTRIBUTIONS = 2**20
+_BLOCK = 2 * BLOCK  # elements: with fewer, threads wait for the interpreter; with more, for memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +55,7 @@ def check_num_examples(n: object) -> int:
     return n
 
 
-def fold(contributions: Sequence[Contribution], out: Path, *, threads: int | None = None, block: int = BLOCK) -> int:
+def fold(contributions: Sequence[Contribution], out: Path, *, threads: int | None = None, block: int = _BLOCK) -> int:
     """Write the exact Σ w·x as a combiner model to ``out``; returns Σ w.
 
     Equal contributions in any order give equal bytes, whatever ``threads`` (one per core if None) and

@@ -35,13 +35,8 @@ class Narrowing:
     margin: float
     lowest: float
     highest: float
-    spare: float  # above, float64 has not the two bits to spare that rounding to odd needs
-    coarse: float  # below, float32 is too coarse for the margin
-
-    def is_coarse(self, x: Floats) -> npt.NDArray[np.bool_]:
-        """Which of these the margin is not good for."""
-        size = np.abs(x)
-        return (size >= self.spare) | ((size < self.coarse) & (size > 0))
+    spare: float  # from here on, float64 has not the two bits to spare that rounding to odd needs
+    coarse: float  # below, the float32 between is too coarse for the margin
 
 
 def narrowing(dtype: str) -> Narrowing:

@@ -8,38 +8,46 @@ computed with integers.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from fedn.aggregation.exact import Elements, Floats, Sums, two_product, two_sum
+from fedn.aggregation.exact import Elements, Floats, two_product, two_sum
 from fedn.aggregation.narrowing import Bits, narrowing
+from fedn.aggregation.pairs import Sums
 from fedn.errors import ModelInvalid
 
+MOST_WEIGHT = 2**50  # the proof of `_to_double` has three bits to spare
 _SMALL = 2.0**-900  # below, the error of a product might underflow
 
 
-def divide(sums: Sums, weight: int, dtype: str) -> tuple[Bits, Elements]:
+def divide(sums: Sums, weight: int, dtype: str, *, spare: tuple[Floats, Floats]) -> tuple[Bits, Elements]:
     """The rounded means as bit patterns of the dtype, and the elements of which they are not certain.
 
-    Raises ModelInvalid when a mean is beyond the dtype's range: no updates have such sums.
+    ``spare`` are two more arrays of as many elements, which are written over. Raises ModelInvalid when a mean
+    is beyond the dtype's range: no updates have such sums.
     """
     divisor = float(weight)
-    quotient = sums.hi / divisor
+    quotient = np.divide(sums.hi, divisor, out=spare[0])
     with np.errstate(over="ignore", invalid="ignore"):  # of casts that are found doubtful, or overwritten
         if dtype == "F64":
             return _to_double(quotient, sums, divisor)
-        return _to_narrow(quotient, sums, divisor, dtype)
+        return _to_narrow(quotient, sums, divisor, dtype, spare[1])
 
 
-def _to_narrow(quotient: Floats, sums: Sums, weight: float, dtype: str) -> tuple[Bits, Elements]:
+def _to_narrow(quotient: Floats, sums: Sums, weight: float, dtype: str, spare: Floats) -> tuple[Bits, Elements]:
     """To a dtype whose values and ties are float64 themselves; the quotient is wrong by 2^-52 of itself."""
     to = narrowing(dtype)
     if quotient.max() > to.highest * (1 + 2.0**-50) or quotient.min() < to.lowest * (1 + 2.0**-50):
         raise ModelInvalid(f"combiner models whose mean is beyond {dtype}")
-    bits = to.nearly(quotient * (1 - to.margin))
-    doubtful = bits != to.nearly(quotient * (1 + to.margin))
-    doubtful |= sums.slack > np.abs(sums.hi) * 2.0**-60
-    doubtful |= to.is_coarse(quotient)
+    bits = to.nearly(np.multiply(quotient, 1 - to.margin, out=spare))
+    doubtful = bits != to.nearly(np.multiply(quotient, 1 + to.margin, out=spare))
+    if sums.slack.any():
+        doubtful |= sums.slack > np.multiply(np.abs(sums.hi, out=spare), 2.0**-60, out=spare)
+    if to.coarse or to.spare < math.inf:
+        size = np.abs(quotient, out=spare)
+        doubtful |= (size >= to.spare) | ((size < to.coarse) & (size > 0))
     elements = np.flatnonzero(doubtful)
     if len(elements):
         odd, certain = _rounded_to_odd(quotient[elements], sums.at(elements), weight)
@@ -67,23 +75,18 @@ def _rounded_to_odd(quotient: Floats, sums: Sums, weight: float) -> tuple[Floats
 
 
 def _to_double(quotient: Floats, sums: Sums, weight: float) -> tuple[Bits, Elements]:
-    """A second quotient, of the remainder, gives the bits that decide."""
+    """A second quotient, of the remainder, gives the bits that decide.
+
+    A remainder without error needs no test: it would have to be k·weight·2^e, but for less than a unit, to have
+    its quotient rounded onto a tie, k·2^e with k ≤ 8, and k·weight < 2^53 is a float64 itself.
+    """
     rest, lost = two_sum(_remainder(sums.hi, quotient, weight), sums.lo)
     second = rest / weight
     wrong = sums.slack + np.abs(lost)
     margin = np.abs(second) * 2.0**-50 + wrong * (2 / weight)
-    value = quotient + (second - margin)
-    doubtful = value != quotient + (second + margin)
+    doubtful = (quotient + (second - margin) != quotient + (second + margin)) & (wrong != 0)
     doubtful |= (np.abs(sums.hi) < _SMALL) & (sums.hi != 0)
-    elements = np.flatnonzero(doubtful)
-    if len(elements):
-        product, error = two_product(second[elements], weight)
-        certain = (wrong[elements] == 0) & (np.abs(sums.hi[elements]) >= _SMALL)
-        certain &= (product == rest[elements]) & (error == 0)  # so the second quotient is exact
-        certain &= (np.abs(rest[elements]) >= _SMALL) | (rest[elements] == 0)
-        value[elements[certain]] = (quotient + second)[elements[certain]]
-        elements = elements[~certain]
-    return value.view(np.uint64), elements
+    return (quotient + second).view(np.uint64), np.flatnonzero(doubtful)
 
 
 def _remainder(dividend: Floats, quotient: Floats, weight: float) -> Floats:

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
+from fedn.cli.descendants import adopt_orphans, kill_descendants
 from fedn.errors import FednError
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TERM_S = 2.5
 TAIL_LINES = 12
 
@@ -34,6 +37,7 @@ class Processes:
         self._logs = logs
         self._children: list[Child] = []
         logs.mkdir(parents=True, exist_ok=True)
+        adopt_orphans()
 
     def __enter__(self) -> Processes:
         return self
@@ -65,7 +69,8 @@ class Processes:
         return dead
 
     def stop(self) -> None:
-        """SIGTERM to all, then SIGKILL to the process groups of those that stay."""
+        """SIGTERM to all, then SIGKILL to whoever is left. A second Ctrl-C must not come between."""
+        ignore_interrupts()
         for child in self._children:
             if child.process.poll() is None:
                 child.process.terminate()
@@ -82,6 +87,20 @@ class Processes:
                 continue
         for child in self._children:
             child.process.wait()
+        kill_descendants()
+
+
+def on_interrupt(act: Callable[[int, FrameType | None], None]) -> None:
+    """Let Ctrl-C, SIGTERM and a closed terminal do this, unless they are ignored (nohup)."""
+    for number in INTERRUPTS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, act)
+
+
+def ignore_interrupts() -> None:
+    """From now on, nothing interrupts."""
+    for number in INTERRUPTS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def how_it_ended(child: Child) -> str:

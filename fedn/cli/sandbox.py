@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import tempfile
 import time
@@ -16,17 +15,22 @@ from typing import Any, NoReturn
 
 import click
 
+from fedn.cli import failures
 from fedn.cli.live import Live, closing_table
-from fedn.cli.processes import Processes, broken, how_it_ended
+from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import write_seed
-from fedn.errors import BadInput, ReducerUnreachable, Unavailable, from_code
+from fedn.errors import BadInput, ConfigInvalid, PortTaken, ReducerUnreachable, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
+from fedn.reducer.session_config import SessionConfig
+from fedn.storage.folder import prepare
 
 COME_UP_S = 60.0
+WAIT_S = 30.0  # for clients_required clients: here nobody starts one again that has died
 LOOK_S = 0.1
 DEFAULT_PORT = 8090
+a_file = click.Path(dir_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,11 @@ class Size:
 @click.option("--clients-requested", type=int, default=None, help="Participants of a round.  [default: all]")
 @click.option("--round-timeout", type=float, default=300.0, show_default=True, help="Seconds until a round closes.")
 @click.option("--setting", "settings", multiple=True, metavar="KEY=VALUE", help="A client setting; may be repeated.")
-@click.option("--port", type=int, default=None, help="Port of the dashboard.  [default: 8090, or a free one]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result to this file.")
-@click.option("--model", "model_file", type=click.Path(path_type=Path), help="Write the final model to this file.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=None, help="Port of the dashboard.  [default: 8090, or a free one]"
+)
+@click.option("--json", "json_file", type=a_file, help="Write the result to this file.")
+@click.option("--model", "model_file", type=a_file, help="Write the final model to this file.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep stores and logs in this folder.")
 def sandbox(project: Path, **given: Any) -> None:
     """Train PROJECT on this machine: a reducer, combiners and clients as separate processes.
@@ -68,13 +74,15 @@ def sandbox(project: Path, **given: Any) -> None:
     Example:
       fedn sandbox test/digits --combiners 2 --clients 5 --rounds 10 --json out.json
     """
-    signal.signal(signal.SIGTERM, interrupt)
+    on_interrupt(interrupt)
+    loaded = load_project(project)
     with workspace(given["keep"]) as folder:
-        Sandbox(load_project(project), folder, given).run()
+        Sandbox(loaded, folder, given).run()
 
 
 def interrupt(*_: object) -> NoReturn:
-    """SIGTERM ends the sandbox as Ctrl-C does."""
+    """The first Ctrl-C ends the sandbox; more of them must not disturb its end."""
+    ignore_interrupts()
     raise KeyboardInterrupt
 
 
@@ -82,10 +90,10 @@ def interrupt(*_: object) -> NoReturn:
 def workspace(keep: Path | None) -> Iterator[Path]:
     """The folder of the run: kept where the user says, else temporary."""
     if keep is not None:
-        if keep.exists() and any(keep.iterdir()):
+        kept = prepare(keep)
+        if any(kept.iterdir()):
             raise BadInput(f"{keep} is not empty; --keep wants a new folder")
-        keep.mkdir(parents=True, exist_ok=True)
-        yield keep.absolute()
+        yield kept
         return
     with tempfile.TemporaryDirectory(prefix="fedn-sandbox-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
@@ -100,6 +108,11 @@ class Sandbox:
         self._given = given
         self._size = Size(given["combiners"], given["clients"], given["rounds"], given["seed"])
         self._config = session_config(given)
+        if self._config["clients_required"] > self._size.clients:
+            raise ConfigInvalid(f"clients_required is {self._config['clients_required']}, more than there are clients")
+        for path in (given["json_file"], given["model_file"]):
+            if path is not None:
+                prepare(path.absolute().parent)  # now, and not after an hour of training
         self._address = f"http://127.0.0.1:{free_port(given['port'])}"
 
     def run(self) -> None:
@@ -123,7 +136,8 @@ class Sandbox:
         live.finish()
         closing_table(result, verified.records if verified else 0)
         if final["status"] != "finished":
-            raise from_code(final["code"], f"the session {final['status']}: {final['reason']}")
+            reason = f"the session {final['status']}: {final['reason']}"
+            raise from_code(final["code"], reason, stderr_tail=failures.of_session(final))
 
     def _build(self) -> tuple[Path, Path]:
         """The seed model and the compute package of the project."""
@@ -190,14 +204,15 @@ class Sandbox:
     def _watch(self, processes: Processes, api: ReducerApi, live: Live, session_id: str) -> dict[str, Any]:
         """Show the session until it has ended; who dies is named, and the session goes on without it."""
         while True:
-            session: dict[str, Any] = api.get(f"/api/v1/sessions/{session_id}")
-            live.show(session)
+            with contextlib.suppress(Unavailable):  # it is busy, or it has died
+                session: dict[str, Any] = api.get(f"/api/v1/sessions/{session_id}")
+                live.show(session)
+                if session["ended"] is not None:
+                    return session
             for dead in processes.newly_dead():
                 if dead.name == "reducer":
                     raise broken(dead)
                 live.say(f"[yellow]{how_it_ended(dead)}[/]; the others go on")
-            if session["ended"] is not None:
-                return session
             time.sleep(LOOK_S)
 
     def _result(self, session: dict[str, Any], verified: bool) -> dict[str, Any]:
@@ -229,7 +244,7 @@ def up(network: dict[str, Any]) -> int:
 
 
 def session_config(given: dict[str, Any]) -> dict[str, Any]:
-    """What /start is asked for."""
+    """What /start is asked for. Raises BadInput."""
     settings: dict[str, Any] = {}
     for pair in given["settings"]:
         key, equals, value = pair.partition("=")
@@ -240,14 +255,13 @@ def session_config(given: dict[str, Any]) -> dict[str, Any]:
         except ValueError:
             settings[key] = value
     names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout")
-    return {name: given[name] for name in names} | {"settings": settings}
+    asked = {name: given[name] for name in names} | {"settings": settings, "wait_timeout": WAIT_S}
+    return SessionConfig.parse(asked).as_json()
 
 
 def free_port(wanted: int | None) -> int:
-    """The wanted port; else the default if it is free, else any."""
-    if wanted is not None:
-        return wanted
-    for port in (DEFAULT_PORT, 0):
+    """The wanted port; else the default if it is free, else any. Raises PortTaken."""
+    for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
             return int(probe.getsockname()[1])
-    raise Unavailable("no port is free on 127.0.0.1")
+    raise PortTaken(f"port {wanted} of 127.0.0.1 is in use" if wanted else "no port of 127.0.0.1 is free")

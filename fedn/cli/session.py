@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from fedn.cli import failures
 from fedn.cli.live import decimal
 from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
@@ -72,7 +73,7 @@ def status(session_id: str | None, reducer: str, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     reason = f": {found['reason']}" if found["reason"] else ""
-    console.print(f"session {found['id']} is {found['status']}{reason}")
+    console.print(f"session {found['id']} is {found['status']}{reason}", markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("round", "status", "participants", "updates", "seconds", "loss", "accuracy"):
         table.add_column(column, justify="right")
@@ -87,6 +88,9 @@ def status(session_id: str | None, reducer: str, as_json: bool) -> None:
         )
         table.add_row(*counts, decimal(line["loss"]), decimal(line["accuracy"]))
     console.print(table)
+    for line in found["rounds"]:
+        for failure in line["failures"]:
+            console.print(f"round {line['round']}:", *failures.in_words(failure), sep="\n  ", markup=False)
 
 
 @session.command()

@@ -23,6 +23,7 @@ import grpc
 import httpx
 
 from fedn import __version__
+from fedn.client.leftovers import end_leftovers
 from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
 from fedn.client.workspace import Workspace
@@ -156,6 +157,7 @@ async def serve(settings: ClientSettings) -> None:
     """Run a client until SIGTERM or SIGINT."""
     root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
     lock = folder.hold(root)
+    end_leftovers(root)
     link = Link()
     tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))
     agent = Agent(settings, tasks=tasks, link=link, identity=folder.identity(root))

@@ -83,6 +83,7 @@ class Tasks:
         self._runner = runner
         self._transfer = TransferSettings(stall_timeout_s=settings.stall_timeout_s)
         self._running: Running | None = None
+        self._manifests: dict[str, Manifest] = {}  # of the package that was used last
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
         self.part = 0
 
@@ -158,7 +159,7 @@ class Tasks:
     async def _train(self, running: Running) -> pb.Update:
         command = running.command
         done = self._workspace.result(command.task_id)
-        if done is None:
+        if done is None or not await asyncio.to_thread(self._is_whole, running, done):
             done = await self._train_now(running)
         else:
             running.earlier_s = done.seconds
@@ -170,19 +171,26 @@ class Tasks:
     async def _train_now(self, running: Running) -> TrainResult:
         command, started = running.command, time.monotonic()
         out = await self._run(running, "train", "out")
-        metadata = await asyncio.to_thread(read_metadata, out.with_name("out-metadata"))
-        digest = await asyncio.to_thread(check_output, out)
-        done = TrainResult(
-            round_id=command.round_id,
-            out=f"{out.parent.name}/{out.name}",
-            digest=digest,
-            num_examples=metadata.num_examples,
-            metrics=metadata.metrics,
-            seconds=time.monotonic() - started,
-        )
+
+        def finish() -> TrainResult:
+            metadata = read_metadata(out.with_name("out-metadata"))
+            done = TrainResult(
+                round_id=command.round_id,
+                out=f"{out.parent.name}/{out.name}",
+                digest=check_output(out),
+                num_examples=metadata.num_examples,
+                metrics=metadata.metrics,
+                seconds=time.monotonic() - started,
+            )
+            self._workspace.save_result(command.task_id, done)
+            return done
+
         # To the end: cancelled halfway, it would write beside the next task of the same id.
-        await to_the_end(lambda: self._workspace.save_result(command.task_id, done))
-        return done
+        return await to_the_end(finish)
+
+    def _is_whole(self, running: Running, done: TrainResult) -> bool:
+        out = self._workspace.task(running.command.task_id) / done.out
+        return out.is_file() and digest_of(out) == done.digest
 
     async def _validate(self, running: Running) -> pb.Validation:
         out = await self._run(running, "validate", "metrics.json")
@@ -231,7 +239,9 @@ class Tasks:
             await asyncio.to_thread(unpack, archive, command.package, folder)
             archive.unlink()
         os.utime(folder)
-        return Manifest.read(folder)
+        if command.package not in self._manifests:
+            self._manifests = {command.package: Manifest.read(folder)}
+        return self._manifests[command.package]
 
     async def _fetch(self, running: Running, digest: str, size: int, destination: Path) -> None:
         if destination.exists():
@@ -313,13 +323,11 @@ class Tasks:
 
 
 def check_output(out: Path) -> str:
-    """The digest of a written model, which is durable then; raises OutputInvalid for what is not one."""
+    """The digest of a written model; raises OutputInvalid for what is not one."""
     if not out.is_file():
         raise OutputInvalid(f"train wrote {out.name}, which is not a file")
     try:
         open_model(out)
     except ModelInvalid as error:
         raise OutputInvalid(f"train wrote what is not a model: {error.reason}") from None
-    with out.open("rb") as file:
-        os.fsync(file.fileno())  # before result.json says that it need not be made again
     return digest_of(out)

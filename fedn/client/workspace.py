@@ -1,11 +1,11 @@
-"""What a client keeps on disk, and for how long.
+"""What a client keeps on disk, and for how long. Nothing is synced: all of it can be had or made again.
 
 ::
 
-    <dir>/models/<sha256>          the last two global models
+    <dir>/models/<sha256>          the last two global models; checked when the client starts
     <dir>/packages/<sha256>/       the last two compute packages, unpacked
     <dir>/tasks/<task>/            one task, until its round has ended; at most four
-        result.json            written when the training is done and need not be done again
+        result.json            the training is done and need not be done again, if the output is as it says
         run-*/                 one run of the script: its output and metadata
 """
 
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from fedn.model.safetensors import digest_of
 
 KEEP_MODELS = 2
 KEEP_PACKAGES = 2
@@ -43,6 +44,7 @@ class Workspace:
         self.root = root
         for name in ("models", "packages", "tasks"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        drop_broken(root / "models")
 
     def model(self, digest: str) -> Path:
         """Where a global model rests, or will."""
@@ -67,17 +69,16 @@ class Workspace:
 
         A script that outlived its killed client goes on writing, but not to where this run writes.
         """
-        shutil.rmtree(self.task(task_id), ignore_errors=True)
-        return Path(tempfile.mkdtemp(prefix="run-", dir=self.task(task_id)))
+        folder = self.task(task_id)
+        for leftover in folder.iterdir():
+            remove(leftover)
+        return Path(tempfile.mkdtemp(prefix="run-", dir=folder))
 
     def save_result(self, task_id: str, result: TrainResult) -> None:
-        """Note durably that the task's training is done and need not be done again."""
+        """Note that the task's training is done and need not be done again."""
         path = self.task(task_id) / "result.json"
         fresh = path.with_suffix(".new")
-        with fresh.open("w") as file:
-            json.dump(asdict(result), file)
-            file.flush()
-            os.fsync(file.fileno())
+        fresh.write_text(json.dumps(asdict(result)))
         fresh.replace(path)
 
     def result(self, task_id: str) -> TrainResult | None:
@@ -106,11 +107,23 @@ def read_result(path: Path) -> TrainResult | None:
         return None
 
 
+def drop_broken(models: Path) -> None:
+    """Delete the models that a power failure has cut short; one that is still on its way goes on later."""
+    for path in models.iterdir():
+        if not path.suffix and digest_of(path) != path.name:
+            path.unlink()
+
+
 def keep_newest(folder: Path, count: int) -> None:
     """Delete all but the `count` newest entries."""
     entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     for entry in entries[count:]:
-        if entry.is_dir():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+        remove(entry)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder; one that a script still writes to may stay."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

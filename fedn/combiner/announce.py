@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 
 import httpx
 
-from fedn.errors import Conflict, FednError, ReducerUnreachable
+from fedn.errors import FednError, NameTaken, ReducerUnreachable
 from fedn.wire.backoff import delays
 from fedn.wire.rest import call
 
@@ -19,7 +18,7 @@ AGAIN_S = 15.0
 
 async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str) -> None:
     """Announce for ever. Raises NameTaken when another combiner goes by this name."""
-    waits = delays(rng=random.Random())  # noqa: S311 - jitter, not a secret
+    waits = delays()
     known = False
     while True:
         try:
@@ -29,7 +28,7 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             known = False
             await asyncio.sleep(next(waits))
             continue
-        except Conflict:
+        except NameTaken:
             raise
         except FednError as error:
             log.warning("the reducer did not take the announcement: %s", error)
@@ -37,5 +36,5 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             continue
         if not known:
             log.info("the reducer at %s knows combiner %s at %s", client.base_url, name, address)
-        known, waits = True, delays(rng=random.Random())  # noqa: S311
+        known, waits = True, delays()
         await asyncio.sleep(AGAIN_S)

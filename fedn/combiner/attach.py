@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import grpc
 
 from fedn.combiner.intake import Intake
-from fedn.combiner.roster import Roster, Seat, Stream
+from fedn.combiner.roster import Roster, Stream
 from fedn.combiner.rounds import Rounds
 from fedn.errors import BadInput
 from fedn.wire.status import Context, answers_errors, streams_errors
@@ -48,16 +47,15 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         welcome = pb.Welcome(combiner=self._name, heartbeat_s=self._heartbeat_s)
         stream.send(pb.CombinerCommand(welcome=welcome))
         self._rounds.greet(hello.client_id)
-        listener = asyncio.create_task(self._listen(request_iterator, seat, stream))
+        listener = asyncio.create_task(self._listen(request_iterator, stream))
         try:
             async for command in stream.commands():
                 yield command
         finally:
-            listener.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listener
             self._roster.detach(seat, stream)
             log.info("client %s %s", hello.name, "came back" if stream.superseded else "went away")
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
 
     async def _hello(self, events: Any) -> pb.Hello:
         try:
@@ -69,12 +67,13 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         hello: pb.Hello = first.hello
         return hello
 
-    async def _listen(self, events: Any, seat: Seat, stream: Stream) -> None:
-        """Read the client's events until it is silent for too long or the connection ends."""
+    async def _listen(self, events: Any, stream: Stream) -> None:
+        """Every event is a sign of life; close the stream when none comes for too long, or the connection ends."""
         try:
             while True:
-                event = await asyncio.wait_for(anext(events), SILENCE * self._heartbeat_s)
-                if event.WhichOneof("event") == "progress":
-                    seat.phases[event.progress.task_id] = event.progress.phase
+                async with asyncio.timeout(SILENCE * self._heartbeat_s):
+                    await anext(events)
         except (TimeoutError, StopAsyncIteration, grpc.RpcError):
+            log.debug("the client's half of the stream has ended")
+        finally:
             stream.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 from fedn.aggregation.fold import check_num_examples, check_update
 from fedn.aggregation.ranges import Ranges
@@ -16,7 +17,6 @@ from fedn.combiner.round import Answer, Round
 from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.errors import (
-    AlreadyExists,
     BadInput,
     DuplicateUpdate,
     FednError,
@@ -26,15 +26,18 @@ from fedn.errors import (
     OutputInvalid,
     RoundClosed,
     SchemaMismatch,
+    Unavailable,
     UpdateRefused,
     WrongBase,
     from_code,
 )
 from fedn.model.safetensors import open_model
+from fedn.model.schema import Schema
 from fedn.wire.v1 import blobs_pb2 as blobs
 from fedn.wire.v1 import combiner_pb2 as pb
 
-STDERR_TAIL_BYTES = 64 * 1024
+STDERR_TAIL_CHARS = 64 * 1024
+REASON_CHARS = 2048
 
 
 class Intake:
@@ -54,7 +57,7 @@ class Intake:
         round_ = self._open_round(start.round_id, start.client_id)
         answer = round_.answers.get(start.client_id)
         if answer is not None and answer.update != start.digest:
-            raise DuplicateUpdate("another update of this client was accepted in this round")
+            raise DuplicateUpdate(f"this client's task has ended before: {answer.code or answer.status}")
         # An update has the model's schema, so it cannot be much larger: twice is enough to name the difference.
         if start.size > 2 * round_.order.model_size + 2**20:
             raise SchemaMismatch(f"the update has {start.size} bytes, the model {round_.order.model_size}")
@@ -65,13 +68,15 @@ class Intake:
             round_ = self._open_round(result.round_id, result.client_id)
             match result.WhichOneof("outcome"):
                 case "update":
-                    await self._accept(round_, await self._checked_update(round_, result))
+                    await self._accept(round_, *await self._checked_update(round_, result))
                 case "validation":
-                    await self._accept(round_, self._checked_validation(round_, result))
+                    await self._accept(round_, self._checked_validation(round_, result), None)
                 case "failure":
                     self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
+        except Unavailable:
+            raise  # it says nothing about the result, which the client sends again
         except FednError as error:
             self._count(result, error)
             return pb.Receipt(accepted=False, code=error.code, reason=error.reason)
@@ -80,16 +85,18 @@ class Intake:
 
     def _fail(self, round_: Round, result: pb.TaskResult) -> None:
         """The client could not do its task; or it saw for itself that its update would be refused."""
-        error = from_code(result.failure.code, result.failure.reason)
+        error = from_code(result.failure.code, result.failure.reason[:REASON_CHARS])
         if isinstance(error, UpdateRefused) and result.client_id not in round_.answers:
             round_.refused[error.code] += 1
-        tail = result.failure.stderr_tail[-STDERR_TAIL_BYTES:]
+        tail = result.failure.stderr_tail[-STDERR_TAIL_CHARS:]
         round_.settle(Answer.failed(result.client_id, error, stderr_tail=tail, seconds=result.seconds))
 
     def _open_round(self, round_id: str, client_id: str) -> Round:
         round_ = self._rounds.get(round_id)
         if client_id not in round_.order.participants:
             raise NotAParticipant(f"round {round_id} did not ask client {client_id!r}")
+        if round_.phase == "stage":
+            raise Unavailable(f"round {round_id} is not open yet: this combiner still reads its model and journal")
         answer = round_.answers.get(client_id)
         if round_.closed and (answer is None or answer.status != "accepted"):
             raise RoundClosed(f"round {round_id} has ended")
@@ -103,7 +110,7 @@ class Intake:
         # A second update does not undo the first: it is counted, and the first stands.
         round_.refuse(result.client_id, error)
 
-    async def _checked_update(self, round_: Round, result: pb.TaskResult) -> Answer:
+    async def _checked_update(self, round_: Round, result: pb.TaskResult) -> tuple[Answer, Ranges | None]:
         update = result.update
         if update.base_model != round_.order.model:
             raise WrongBase(f"trained from {update.base_model[:12]}…, the round's is {round_.order.model[:12]}…")
@@ -111,9 +118,8 @@ class Intake:
             raise OutputInvalid("an update was sent for a validation")
         num_examples = check_num_examples(update.num_examples)
         check_metrics(update.metrics)
-        if result.client_id not in round_.answers:
-            round_.ranges[result.client_id] = await asyncio.to_thread(self._look, round_, update.model)
-        return Answer(
+        ranges = None if result.client_id in round_.answers else await self._look(round_, update.model)
+        answer = Answer(
             client_id=result.client_id,
             status="accepted",
             update=update.model,
@@ -121,17 +127,20 @@ class Intake:
             metrics=dict(update.metrics),
             seconds=result.seconds,
         )
+        return answer, ranges
 
-    def _look(self, round_: Round, digest: str) -> Ranges:
+    async def _look(self, round_: Round, digest: str) -> Ranges:
         path = self._tools.shelf.find(digest)
         if path is None or round_.schema is None:
             raise NotFound(f"the update {digest[:12]}… was not uploaded to this combiner")
         try:
-            return check_update(open_model(path), round_.schema)
+            return await asyncio.to_thread(look, path, round_.schema)
+        except FileNotFoundError:
+            raise NotFound(f"the update {digest[:12]}… is not at this combiner any more") from None
         except BadInput:
             wanted = {round_.order.model, round_.order.package, *(a.update for a in round_.answers.values())}
             if digest not in wanted:
-                self._tools.shelf.delete(digest)  # nothing is stored of what is refused
+                await asyncio.to_thread(self._tools.shelf.delete, digest)  # nothing is stored of what is refused
             raise
 
     def _checked_validation(self, round_: Round, result: pb.TaskResult) -> Answer:
@@ -146,21 +155,29 @@ class Intake:
             seconds=result.seconds,
         )
 
-    async def _accept(self, round_: Round, answer: Answer) -> None:
-        """Write ahead: the journal's row is committed before anyone is told."""
+    async def _accept(self, round_: Round, answer: Answer, ranges: Ranges | None) -> None:
+        """Once begun it goes to its end, also when the client hangs up: journal and memory agree."""
+        await asyncio.shield(self._write_ahead(round_, answer, ranges))
+
+    async def _write_ahead(self, round_: Round, answer: Answer, ranges: Ranges | None) -> None:
+        """The journal's row is committed before anyone is told."""
         async with round_.gate:
             present = round_.answers.get(answer.client_id)
             if present is not None and (present.status, present.update) == ("accepted", answer.update):
                 return  # sent again because the receipt was lost
             if present is not None:
-                raise DuplicateUpdate("this client has answered in this round already")
+                raise DuplicateUpdate(f"this client's task has ended before: {present.code or present.status}")
             if round_.closed:
                 raise RoundClosed(f"round {round_.order.round_id} has ended")
-            try:
-                await asyncio.to_thread(self._tools.journal.accept, round_.order.round_id, answer)
-            except AlreadyExists:
-                raise DuplicateUpdate("this client has answered in this round already") from None
+            await asyncio.to_thread(self._tools.journal.accept, round_.order.round_id, answer)
+            if ranges is not None:
+                round_.ranges[answer.client_id] = ranges
             round_.settle(answer)
+
+
+def look(path: Path, schema: Schema) -> Ranges:
+    """Check the values of an uploaded update."""
+    return check_update(open_model(path, schema=schema), schema)
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
 
 from fedn.combiner.round import Answer, Order
-from fedn.errors import AlreadyExists
+from fedn.errors import AlreadyExists, VersionConflict
 from fedn.storage.state import State
+
+LEADER = "newest leader"
 
 
 class Journal:
@@ -24,10 +26,9 @@ class Journal:
     def open_round(self, order: Order) -> None:
         """Note that the round runs here; repeating it is fine."""
         document = {"_id": order.round_id, "term": order.term, "model": order.model, "package": order.package}
-        try:
+        with suppress(AlreadyExists):
             self._state.insert("journal_rounds", document | {"sum": ""})
-        except AlreadyExists:
-            return
+        self._keep_term(order.term)
 
     def accept(self, round_id: str, answer: Answer) -> None:
         """Commit one answer. Raises AlreadyExists when the client's answer is in the journal."""
@@ -50,6 +51,12 @@ class Journal:
         self._state.clear("journal_updates", {"round": round_id})
         self._state.clear("journal_rounds", {"_id": round_id})
 
+    def end_others(self, round_id: str) -> None:
+        """Forget all rounds but this one."""
+        for row in self._state.find("journal_rounds"):
+            if row["_id"] != round_id:
+                self.end(row["_id"])
+
     def needed(self) -> set[str]:
         """The digests of all blobs that rounds in the journal refer to."""
         rounds = self._state.find("journal_rounds")
@@ -59,6 +66,14 @@ class Journal:
         }
 
     def highest_term(self) -> int:
-        """The newest leader's term that the journal has seen."""
-        rows: list[dict[str, Any]] = self._state.find("journal_rounds", sort="term", descending=True, limit=1)
-        return int(rows[0]["term"]) if rows else 0
+        """The newest leader's term that the journal has seen; it outlives the rounds."""
+        seen = self._state.get("leases", LEADER)
+        return int(seen["term"]) if seen is not None else 0
+
+    def _keep_term(self, term: int) -> None:
+        seen = self._state.get("leases", LEADER)
+        with suppress(AlreadyExists, VersionConflict):  # another round notes it at this moment
+            if seen is None:
+                self._state.insert("leases", {"_id": LEADER, "term": term})
+            elif seen["term"] < term:
+                self._state.replace("leases", seen | {"term": term})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fedn.combiner.pulse import Pulse
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -45,7 +45,6 @@ class Seat:
     stream: Stream | None = None
     gone_at: float | None = None
     task: pb.RunTask | None = None
-    phases: dict[str, str] = field(default_factory=dict)
 
     @property
     def attached(self) -> bool:

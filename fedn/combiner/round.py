@@ -7,6 +7,7 @@ update* and *closing the round* exclusive: after the gate was closed, no update 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +16,15 @@ from typing import Any, Literal
 
 from fedn.aggregation.ranges import Ranges
 from fedn.combiner.pulse import Pulse
-from fedn.errors import FednError
+from fedn.errors import BadInput, FednError
 from fedn.model.schema import Schema
 from fedn.wire.v1 import control_pb2 as control
 
 Kind = Literal["train", "validate"]
 Status = Literal["accepted", "failed", "missing"]
+
+ROUND_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+TAILS_CHARS = 2**20  # of all clients' stderr in one outcome: it is one message
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,9 @@ class Order:
 
     @staticmethod
     def from_wire(request: control.StartRoundRequest) -> Order:
-        """The order that a StartRound carries."""
+        """The order that a StartRound carries. Raises BadInput for a round id that cannot be a file's name."""
+        if not ROUND_ID.fullmatch(request.round_id):
+            raise BadInput(f"{request.round_id[:80]!r} is not a round's id")
         return Order(
             round_id=request.round_id,
             session_id=request.session_id,
@@ -89,9 +95,10 @@ class Answer:
         """The answer of a client whose task failed, or whose update was refused, with `error`."""
         return Answer(client_id, "failed", error.code, error.reason, stderr_tail=stderr_tail, seconds=seconds)
 
-    def to_wire(self) -> control.ClientOutcome:
-        """The line of this client in the round's outcome."""
-        return control.ClientOutcome(**{**self.__dict__, "metrics": dict(self.metrics)})
+    def to_wire(self, tail_chars: int) -> control.ClientOutcome:
+        """The line of this client in the round's outcome, with the end of its stderr."""
+        tail = self.stderr_tail[-tail_chars:]
+        return control.ClientOutcome(**{**self.__dict__, "metrics": dict(self.metrics), "stderr_tail": tail})
 
     @staticmethod
     def from_document(document: Mapping[str, Any]) -> Answer:
@@ -159,11 +166,12 @@ class Round:
 
     def finish(self, *, code: str = "", reason: str = "", sum_digest: str = "", sum_size: int = 0) -> None:
         """Set the outcome that the reducer is waiting for."""
+        tail_chars = TAILS_CHARS // max(1, sum(bool(a.stderr_tail) for a in self.answers.values()))
         self.outcome = control.RoundOutcome(
             sum=sum_digest,
             sum_size=sum_size,
             weight=self.weight,
-            clients=[self.answers[c].to_wire() for c in sorted(self.answers)],
+            clients=[self.answers[c].to_wire(tail_chars) for c in sorted(self.answers)],
             refused=dict(self.refused),
             code=code,
             reason=reason,

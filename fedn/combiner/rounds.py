@@ -48,7 +48,7 @@ class Rounds:
         self._term = term
 
     def start(self, order: Order) -> None:
-        """Begin the round, or go on with it when it is known (idempotent). Nothing waits here: no round is half known."""
+        """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver."""
         if order.round_id in self._rounds:
             return
         if self.draining:

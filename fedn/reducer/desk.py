@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedn.config import ReducerSettings
 from fedn.errors import BlobCorrupt
+from fedn.model.safetensors import digest_of
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
@@ -31,6 +32,7 @@ class Desk:
     uploads: Path
     trail: Trail
     sessions: Sessions
+    whole: set[str] = field(default_factory=set)  # blobs in scratch that this process has seen to be right
 
     @staticmethod
     def open(settings: ReducerSettings) -> Desk:
@@ -47,9 +49,24 @@ class Desk:
     def local(self, digest: str) -> Path:
         """A local file of a blob, fetched and verified if it is not here yet."""
         path = self.scratch / digest
-        if not path.exists():
+        if not self.has(digest):
             self.blobs.fetch(digest, path)
+            self.whole.add(digest)
         return path
+
+    def has(self, digest: str) -> bool:
+        """True when the scratch folder holds the blob. What another process left is checked: nothing here is synced."""
+        path = self.scratch / digest
+        if not path.exists():
+            return False
+        if digest not in self.whole and digest_of(path) == digest:
+            self.whole.add(digest)
+        return digest in self.whole
+
+    def adopt(self, path: Path, digest: str) -> None:
+        """Take a file whose bytes are known to be this blob into the scratch folder."""
+        path.replace(self.scratch / digest)
+        self.whole.add(digest)
 
     def store(self, content: bytes, digest: str) -> None:
         """Put a small blob."""
@@ -73,6 +90,7 @@ class Desk:
 
     def tidy(self, keep: set[str]) -> None:
         """Delete scratch files but those named."""
+        self.whole.intersection_update(keep)
         for path in self.scratch.iterdir():
             if path.name not in keep:
                 path.unlink(missing_ok=True)

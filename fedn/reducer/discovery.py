@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedn.errors import AlreadyExists, BadInput, NameTaken, NoCombiner, NotFound, VersionConflict
+from fedn.errors import AlreadyExists, BadInput, NameTaken, NoCombiner, NotFound, Unavailable, VersionConflict
 from fedn.reducer.network import Seen
+from fedn.reducer.sessions import ACTIVE
 from fedn.storage.state import State
 
 EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so long has given up its part
+HANDSHAKE_S = 5.0  # who was given a seat so long ago is attached by now, or has gone away
 NAME_LIMIT = 128
 
 
@@ -39,7 +41,8 @@ class Request:
 def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, Any]:
     """The client's seat: {client_id, name, part, combiner, address}.
 
-    Raises NoCombiner, NotFound for a preferred combiner that does not exist, NameTaken.
+    Raises NoCombiner, also while a round waits for the client at one that is away; NotFound for a preferred combiner
+    that does not exist; NameTaken, or Unavailable as long as it is not clear whether the name is taken.
     """
     up = {combiner.name: combiner for combiner in seen if combiner.up}
     if not up:
@@ -50,7 +53,7 @@ def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, An
     while True:
         try:
             claim = _claim(state, up, attached, request)
-        except (AlreadyExists, VersionConflict):
+        except (AlreadyExists, VersionConflict, NotFound):
             continue  # another request took that part or seat at the same moment
         given = {key: claim[key] for key in ("name", "part", "combiner")}
         return {"client_id": request.client_id, "address": up[claim["combiner"]].address} | given
@@ -63,10 +66,14 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
         if other["name"] == request.name and other["_id"] != request.client_id:
             if other["_id"] in attached:
                 raise NameTaken(f"another client is connected under the name {request.name!r}")
+            if now - other["asked"] < HANDSHAKE_S:
+                raise Unavailable(f"another client was given a seat under the name {request.name!r} a moment ago")
             state.delete("clients", other["_id"], version=other["_version"])
             return _claim(state, up, attached, request)
     mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
     others = [claim for claim in claims if claim["_id"] != request.client_id]
+    if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
+        raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
     combiner = _choose(up, others, mine, request.preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
@@ -76,6 +83,15 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
     taken = {claim["part"] for claim in others}
     part = next(k for k in itertools.count() if k not in taken)
     return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
+
+
+def _round_waits(state: State, mine: dict[str, Any]) -> bool:
+    """True while a round is running that expects the client at the combiner where it was: it must not move away."""
+    for session in state.find("sessions", where={"slot": ACTIVE}):
+        for begun in state.find("rounds", where={"session": session["_id"], "status": "started"}):
+            if any((p["client_id"], p["combiner"]) == (mine["_id"], mine["combiner"]) for p in begun["participants"]):
+                return True
+    return False
 
 
 def _choose(
@@ -127,4 +143,7 @@ def add_combiner(state: State, seen: Sequence[Seen], *, name: str, identity: str
     if present["identity"] != identity and any(c.name == name and c.up for c in seen):
         raise NameTaken(f"another combiner is up under the name {name!r}")
     if present["identity"] != identity or present["address"] != address:
-        state.replace("combiners", present | entry)
+        try:
+            state.replace("combiners", present | entry)
+        except VersionConflict:
+            add_combiner(state, seen, name=name, identity=identity, address=address)

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from fedn.errors import FednError, PackageMissing, QuorumNotMet, RoundFailed, SeedMissing, StaleTerm
+from fedn.errors import FednError, PackageMissing, QuorumNotMet, RoundFailed, SeedMissing, StaleTerm, Unavailable
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.participants import ConnectedClient, choose
@@ -72,14 +72,17 @@ class Driver:
             log.exception("session %s failed", session_id)
             await self._end(session_id, "failed", FednError(f"{type(error).__name__}: {error}"))
         else:
-            await asyncio.to_thread(self._desk.sessions.end, session_id, "finished")
+            await self._end(session_id, "finished")
             log.info("session %s finished", session_id)
 
-    async def _end(self, session_id: str, status: str, error: FednError) -> None:
-        await asyncio.to_thread(self._desk.sessions.end, session_id, status, code=error.code, reason=error.reason)
+    async def _end(self, session_id: str, status: str, error: FednError | None = None) -> None:
+        if not self._fresh():
+            raise StaleTerm("the lease ran out before the session could be ended")
+        code, reason = ("", "") if error is None else (error.code, error.reason)
+        await asyncio.to_thread(self._desk.sessions.end, session_id, status, code=code, reason=reason)
 
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
-        done = await asyncio.to_thread(self._desk.trail.of_session, session_id)
+        done = await asyncio.to_thread(self._settled, session_id)
         number = len(done) + 1
         if done and config.validate:
             await self._validate_once(session_id, config, len(done))
@@ -88,6 +91,16 @@ class Driver:
             if config.validate:
                 await self._validate_once(session_id, config, number)
             number += 1
+
+    def _settled(self, session_id: str) -> list[dict[str, Any]]:
+        """The session's records. A leader that died after a commit left the round's document as it was before."""
+        done = self._desk.trail.of_session(session_id)
+        for record in done[-1:]:
+            for document in self._rounds_of(session_id, record["round"], "train"):
+                if document["status"] == "started":
+                    settled = {"status": "committed", "model": record["model"], "ended": record["time"]}
+                    self._desk.state.replace("rounds", document | settled)
+        return done
 
     async def _train(self, session_id: str, config: SessionConfig, number: int) -> None:
         """One round, tried again when it fails, up to `attempts` times."""
@@ -132,22 +145,19 @@ class Driver:
         begun = await asyncio.to_thread(self._desk.state.get, "rounds", round_id)
         if begun is not None:
             participants = [ConnectedClient(**client) for client in begun["participants"]]
-            addresses = begun["addresses"]
         else:
             seen = await self._wait_for_clients(session_id, config)
             connected = [client for combiner in seen if combiner.up for client in combiner.clients()]
             wanted = config.clients_requested if kind == "train" else None
             participants = choose(connected, requested=wanted, seed=config.seed, round_number=number)
-            addresses = {combiner.name: combiner.address for combiner in seen}
         return Plan(
             round_id=round_id,
             session=session_id,
             round=number,
             kind=kind,
-            model=latest["model"],
+            model=latest["model"] if begun is None else begun["base"],
             package=package,
             participants=participants,
-            addresses=addresses,
             config=config,
             term=self._term,
         )
@@ -186,20 +196,29 @@ class Driver:
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _conduct(self, run: RoundRun, session_id: str) -> None:
-        """Run the round beside a watch for the user's stop and for the loss of the lease."""
-        watch = asyncio.create_task(self._watch(run, session_id))
+        """Run the round beside a watch for the user's stop. Raises Stopped."""
+        stopped = asyncio.Event()
+        watch = asyncio.create_task(self._watch(run, session_id, stopped))
         try:
             await run.run()
+        except RoundFailed:
+            if not stopped.is_set():
+                raise
         finally:
             watch.cancel()
-            stopped = (await asyncio.gather(watch, return_exceptions=True))[0]
-            if isinstance(stopped, Stopped):
-                raise stopped
+            await asyncio.gather(watch, return_exceptions=True)
+        if stopped.is_set():
+            raise Stopped("stopped by the user")
 
-    async def _watch(self, run: RoundRun, session_id: str) -> None:
+    async def _watch(self, run: RoundRun, session_id: str, stopped: asyncio.Event) -> None:
+        """Abort the round when the user stops the session; again and again, for a combiner may be away just then."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
-            session = await asyncio.to_thread(self._desk.sessions.get, session_id)
+            try:
+                session = await asyncio.to_thread(self._desk.sessions.get, session_id)
+            except Unavailable as error:
+                log.warning("cannot see whether session %s is to stop: %s", session_id, error)
+                continue
             if session["stop"]:
+                stopped.set()
                 await run.abort("stopped by the user")
-                raise Stopped("stopped by the user")

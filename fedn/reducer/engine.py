@@ -19,6 +19,7 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.driver import Driver
 from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
+from fedn.wire.threads import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class Engine:
         try:
             while True:
                 try:
-                    term = await asyncio.to_thread(lease.try_take)
+                    term = await to_the_end(lease.try_take)
                     if term is not None:
                         log.info("this worker leads, term %d", term)
                         await self._lead(lease, term, woken)
@@ -120,5 +121,5 @@ class Engine:
         """Renew the lease until another has it. Raises StaleTerm."""
         while True:
             await asyncio.sleep(self._desk.settings.lease_s / 4)
-            if not await asyncio.to_thread(lease.renew):
+            if not await to_the_end(lease.renew):
                 raise StaleTerm("the lease was taken by another worker")

@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from fedn.errors import FednError
+from fedn.errors import CombinerUnreachable, FednError
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
@@ -51,9 +51,19 @@ class Network:
             self._links[address] = CombinerLink(address)
         return self._links[address]
 
+    async def find(self, name: str) -> CombinerLink:
+        """The link to a combiner where it is now. Raises CombinerUnreachable."""
+        entry = await asyncio.to_thread(self._state.get, "combiners", name)
+        if entry is None:
+            raise CombinerUnreachable(f"no combiner {name!r} has announced itself")
+        return self.link(entry["address"])
+
     async def survey(self) -> list[Seen]:
         """Ask every known combiner for its report, all at once, each with a deadline."""
         known = await asyncio.to_thread(self._state.find, "combiners", sort="_id")
+        # The links of former addresses are closed when the last who uses one lets go of it.
+        addresses = {c["address"] for c in known}
+        self._links = {address: link for address, link in self._links.items() if address in addresses}
         return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
 
     async def recent(self) -> list[Seen]:

@@ -17,14 +17,18 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, CombinerUnreachable, FednError, QuorumNotMet, StaleTerm
+from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm
 from fedn.model.safetensors import open_model
+from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
+from fedn.reducer.combiner_link import CombinerLink
+from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
 from fedn.reducer.participants import ConnectedClient, task_seed
@@ -35,8 +39,6 @@ from fedn.wire.v1 import control_pb2 as control
 log = logging.getLogger(__name__)
 
 AGGREGATOR = {"name": "fedavg", "weighting": "num_examples"}
-
-Outcomes = Mapping[str, control.RoundOutcome]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,6 @@ class Plan:
     model: str
     package: str
     participants: Sequence[ConnectedClient]
-    addresses: Mapping[str, str]  # combiner → address
     config: SessionConfig
     term: int
 
@@ -69,9 +70,12 @@ class Plan:
             "status": "started",
             "base": self.model,
             "participants": clients,
-            "addresses": dict(self.addresses),
             "started": time.time(),
         }
+
+    def combiners(self) -> list[str]:
+        """The combiners of the participants."""
+        return sorted({client.combiner for client in self.participants})
 
     def request(self, combiner: str, sizes: Mapping[str, int]) -> control.StartRoundRequest:
         """The order for one combiner: its own clients only."""
@@ -114,11 +118,21 @@ class Result:
 class RoundRun:
     """Runs one plan to its end."""
 
-    def __init__(self, desk: Desk, network: Network, plan: Plan, *, fresh: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        network: Network,
+        plan: Plan,
+        *,
+        fresh: Callable[[], bool],
+        give_up_s: float = GIVE_UP_S,
+    ) -> None:
         self._desk = desk
         self._network = network
         self._plan = plan
         self._fresh = fresh
+        self._give_up_s = give_up_s
+        self._patiences: list[Patience] = []
         self._lines: list[dict[str, Any]] = []
 
     async def run(self) -> Result:
@@ -131,7 +145,7 @@ class RoundRun:
         outcomes: Outcomes = {}
         try:
             outcomes = await self._conduct()
-            self._lines = client_lines(plan, outcomes)
+            self._lines = client_lines(plan.participants, outcomes)
             self._check_quorum(outcomes)
             model = await self._commit(outcomes) if plan.kind == "train" else plan.model
         except StaleTerm:
@@ -139,9 +153,8 @@ class RoundRun:
         except FednError as error:
             await self._end("failed", began, outcomes, code=error.code, reason=error.reason)
             raise
+        await self._end("committed", began, outcomes, model=model)
         metrics, num_examples = weighted_metrics(self._lines)
-        found = {"model": model, "metrics": metrics, "num_examples": num_examples}
-        await self._end("committed", began, outcomes, **found)
         log.info("%s", self._summary(model, metrics))
         return Result(model, metrics, num_examples)
 
@@ -158,67 +171,77 @@ class RoundRun:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
 
     async def _conduct(self) -> Outcomes:
-        """Every combiner's outcome; one that stays away is left out, and its clients are missing."""
+        """Every combiner's outcome."""
         plan = self._plan
         digests = (plan.model, plan.package)
         files = await asyncio.to_thread(lambda: {d: self._desk.local(d) for d in digests})
         sizes = {d: path.stat().st_size for d, path in files.items()}
-        combiners = sorted({c.combiner for c in plan.participants})
-
-        async def one(combiner: str) -> control.RoundOutcome:
-            link = self._network.link(plan.addresses[combiner])
-            try:
-                return await link.conduct(plan.request(combiner, sizes), files)
-            except CombinerUnreachable as error:
-                log.warning("round %s goes on without combiner %s: %s", plan.round_id, combiner, error)
-                return control.RoundOutcome(code=error.code, reason=error.reason)
-
-        outcomes = await asyncio.gather(*(one(c) for c in combiners))
+        combiners = plan.combiners()
+        parts = [asyncio.create_task(self._part(c, plan.request(c, sizes), files)) for c in combiners]
+        try:
+            outcomes = await asyncio.gather(*parts)
+        finally:
+            for part in parts:
+                part.cancel()
         return dict(zip(combiners, outcomes, strict=True))
+
+    async def _part(
+        self, combiner: str, request: control.StartRoundRequest, files: Mapping[str, Path]
+    ) -> control.RoundOutcome:
+        """One combiner's outcome, its model fetched. Who fails or stays away is left out, its clients are missing."""
+        plan, desk = self._plan, self._desk
+        try:
+            outcome = await conduct(self._network, combiner, request, files, self._patience())
+            check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
+            if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
+                out = desk.scratch / outcome.sum
+                await fetch(self._network, combiner, outcome.sum, outcome.sum_size, out, self._patience())
+        except StaleTerm:
+            raise
+        except FednError as error:
+            log.warning("round %s goes on without combiner %s: %s", plan.round_id, combiner, error)
+            return control.RoundOutcome(code=error.code, reason=error.reason)
+        return outcome
+
+    def _patience(self) -> Patience:
+        self._patiences.append(Patience(self._give_up_s))
+        return self._patiences[-1]
 
     def _check_quorum(self, outcomes: Outcomes) -> None:
         required = self._plan.config.clients_required
         answered = sum(line["status"] == "accepted" for line in self._lines)
         if answered < required:
-            troubles = Counter(line["code"] for line in self._lines if line["code"])
-            troubles.update(o.code for o in outcomes.values() if o.code)
-            why = ", ".join(f"{count} × {code}" for code, count in sorted(troubles.items())) or "none was sent"
-            raise QuorumNotMet(f"{answered} of {required} required answers came ({why})")
+            raise QuorumNotMet(f"{answered} of {required} required answers came ({troubles(self._lines, outcomes)})")
 
     async def _commit(self, outcomes: Outcomes) -> str:
-        plan, desk = self._plan, self._desk
-        folded = {name: o for name, o in outcomes.items() if o.sum}
-        missing = {o.sum: (name, o.sum_size) for name, o in folded.items() if not (desk.scratch / o.sum).exists()}
-        fetches = (
-            self._network.link(plan.addresses[name]).fetch(digest, size, desk.scratch / digest)
-            for digest, (name, size) in missing.items()
-        )
-        await asyncio.gather(*fetches)
         if not self._fresh():
             raise StaleTerm("the lease ran out before the round could be committed")
-        return await asyncio.to_thread(self._reduce, folded)
+        return await asyncio.to_thread(self._reduce, outcomes)
 
-    def _reduce(self, folded: Outcomes) -> str:
+    def _reduce(self, outcomes: Outcomes) -> str:
         """The mean of all updates under all combiners, divided and rounded once; then blob, receipt, record."""
         plan, desk = self._plan, self._desk
+        folded = {name: o for name, o in outcomes.items() if o.sum}
         schema = open_model(desk.local(plan.model)).schema
         sums = [open_sum(desk.scratch / folded[name].sum, schema) for name in sorted(folded)]
         out = desk.scratch / f"{plan.round_id}.model"
         digest = mean(sums, weight=sum(o.weight for o in folded.values()), schema=schema, out=out)
         desk.blobs.put(out, digest)
-        out.replace(desk.scratch / digest)
+        desk.adopt(out, digest)
         receipt = receipt_bytes(plan.round_id, [receipt_line(line) for line in self._lines if line["update"]])
         receipt_digest = hashlib.sha256(receipt).hexdigest()
         desk.store(receipt, receipt_digest)
         commit = Commit(
             session=plan.session,
             round=plan.round,
+            parent=plan.model,
             model=digest,
             combiners=[{"combiner": n, "model": folded[n].sum, "weight": folded[n].weight} for n in sorted(folded)],
             receipt=receipt_digest,
             aggregator=AGGREGATOR,
             time=time.time(),
         )
+        self._note(self._found(outcomes))
         record = desk.trail.append(commit)
         desk.tidy(keep={record["model"], plan.package})
         return str(record["model"])
@@ -229,86 +252,40 @@ class RoundRun:
         await asyncio.gather(close, self._tell_end(committed=status == "committed"))
 
     def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
+        final = {"status": status, "seconds": time.monotonic() - began, "ended": time.time()}
+        self._note(self._found(outcomes) | final | more)
+
+    def _found(self, outcomes: Outcomes) -> dict[str, Any]:
+        """What is known of the round. It is noted before the commit: a crash after it must not lose it."""
         refused: Counter[str] = Counter()
         for outcome in outcomes.values():
             refused.update(dict(outcome.refused))
-        final = {
-            "status": status,
-            "seconds": time.monotonic() - began,
-            "clients": self._lines,
-            "refused": dict(refused),
-            "ended": time.time(),
-        }
+        metrics, num_examples = weighted_metrics(self._lines)
+        return {"clients": self._lines, "refused": dict(refused), "metrics": metrics, "num_examples": num_examples}
+
+    def _note(self, found: Mapping[str, Any]) -> None:
         before = self._desk.state.get("rounds", self._plan.round_id)
         if before is not None:
-            self._desk.state.replace("rounds", before | final | more)
+            self._desk.state.replace("rounds", before | dict(found))
 
     async def _tell_end(self, *, committed: bool) -> None:
-        """Best effort: a combiner that misses it sweeps when its next round starts."""
+        """Best effort: a combiner that misses it ends the round when its next one starts."""
         plan = self._plan
-        combiners = {c.combiner for c in plan.participants}
-        ends = (
-            self._network.link(plan.addresses[c]).end(plan.term, plan.round_id, committed=committed) for c in combiners
-        )
-        for problem in await asyncio.gather(*ends, return_exceptions=True):
+        for problem in await self._tell_all(lambda link: link.end(plan.term, plan.round_id, committed=committed)):
             if isinstance(problem, FednError):
                 log.warning("ending round %s: %s", plan.round_id, problem)
             elif isinstance(problem, BaseException):
                 raise problem
 
     async def abort(self, reason: str) -> None:
-        """Ask the combiners to stop collecting; the round then fails with this reason."""
+        """Ask the combiners to stop collecting; the round then fails with this reason. Wait for none that is away."""
         plan = self._plan
-        combiners = {c.combiner for c in plan.participants}
-        aborts = (self._network.link(plan.addresses[c]).abort(plan.term, plan.round_id, reason) for c in combiners)
-        await asyncio.gather(*aborts, return_exceptions=True)
+        for patience in self._patiences:
+            patience.end()
+        await self._tell_all(lambda link: link.abort(plan.term, plan.round_id, reason))
 
+    async def _tell_all(self, tell: Callable[[CombinerLink], Awaitable[None]]) -> list[BaseException | None]:
+        async def one(combiner: str) -> None:
+            await tell(await self._network.find(combiner))
 
-def client_lines(plan: Plan, outcomes: Outcomes) -> list[dict[str, Any]]:
-    """One line per participant, by part: what it was asked, what came of it."""
-    answers = {a.client_id: a for o in outcomes.values() for a in o.clients}
-    lines = []
-    for client in plan.participants:
-        answer = answers.get(client.client_id)
-        outcome = outcomes[client.combiner]
-        if answer is None:
-            reason = outcome.reason or "the combiner did not say"
-            answer = control.ClientOutcome(status="missing", code=outcome.code or "client_lost", reason=reason)
-        lines.append(
-            {
-                "client_id": client.client_id,
-                "name": client.name,
-                "part": client.part,
-                "combiner": client.combiner,
-                "status": answer.status,
-                "code": answer.code,
-                "reason": answer.reason,
-                "stderr_tail": answer.stderr_tail[-4096:],
-                "update": answer.update,
-                "num_examples": answer.num_examples,
-                "metrics": dict(answer.metrics),
-                "seconds": answer.seconds,
-            }
-        )
-    return lines
-
-
-def receipt_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A client's line as the receipt lists it."""
-    return {
-        "client": line["client_id"],
-        "combiner": line["combiner"],
-        "update": line["update"],
-        "num_examples": line["num_examples"],
-    }
-
-
-def weighted_metrics(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], int]:
-    """Each metric's mean over the clients that reported it, weighted by their examples; and all examples."""
-    accepted = [line for line in lines if line["status"] == "accepted"]
-    means = {}
-    for name in sorted({name for line in accepted for name in line["metrics"]}):
-        of = [line for line in accepted if name in line["metrics"]]
-        weight = sum(line["num_examples"] for line in of)
-        means[name] = sum(line["metrics"][name] * line["num_examples"] for line in of) / weight
-    return means, sum(line["num_examples"] for line in accepted)
+        return await asyncio.gather(*(one(c) for c in self._plan.combiners()), return_exceptions=True)

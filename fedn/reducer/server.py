@@ -15,7 +15,7 @@ from fedn.errors import PortTaken
 from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
-from fedn.storage.folder import prepare
+from fedn.storage.folder import hold, prepare
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
     """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
-    prepare(settings.dir)
+    hold(prepare(settings.dir))  # the workers inherit the lock: until the last of them has ended
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
     listening(f"http://{host}:{port}")

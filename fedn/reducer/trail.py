@@ -28,11 +28,17 @@ class Commit:
 
     session: str
     round: int
+    parent: str  # the model that it was trained from
     model: str
     combiners: Sequence[Mapping[str, Any]]  # {combiner, model, weight}
     receipt: str
     aggregator: Mapping[str, Any]
     time: float
+
+
+def round_key(commit: Commit) -> str:
+    """What is unique to a round: it is committed once, whoever leads."""
+    return f"{commit.session}/{commit.round}"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -99,13 +105,18 @@ class Trail:
         last = self.latest()
         if last is None:
             raise TrailBroken("the trail has no seed to go on from")
+        present = self._committed(commit)
+        if present is not None:
+            return present
+        if last["model"] != commit.parent:
+            raise StaleTerm("the trail has gone on from another model than this round was trained from")
         record = {
             "seq": last["seq"] + 1,
             "session": commit.session,
             "round": commit.round,
-            "round_key": f"{commit.session}/{commit.round}",
+            "round_key": round_key(commit),
             "model": commit.model,
-            "parent": last["model"],
+            "parent": commit.parent,
             "combiners": [dict(c) for c in commit.combiners],
             "receipt": commit.receipt,
             "aggregator": dict(commit.aggregator),
@@ -115,9 +126,14 @@ class Trail:
         try:
             return self._insert(record)
         except AlreadyExists:
-            for present in self._state.find("trail", where={"round_key": record["round_key"]}):
-                return public(present)
-            raise StaleTerm("another leader has written the trail's next record") from None
+            present = self._committed(commit)
+            if present is None:
+                raise StaleTerm("another leader has written the trail's next record") from None
+            return present
+
+    def _committed(self, commit: Commit) -> dict[str, Any] | None:
+        found = self._state.find("trail", where={"round_key": round_key(commit)})
+        return public(found[0]) if found else None
 
     def _insert(self, record: dict[str, Any]) -> dict[str, Any]:
         hashed = record | {"hash": record_hash(record)}

@@ -25,8 +25,9 @@ class PartWriter:
 
     What an earlier attempt left is hashed again and gone on from; a part larger than the announced
     ``size`` (bytes) is dropped. Chunks are written and hashed in a thread, in order, each at its exact
-    offset; those of a small blob in the event loop's threads, one after another. However the block is left, no thread touches the file afterwards; what was written stays,
-    for the next attempt. Disk errors are raised as OSError.
+    offset; those of a small blob in the event loop's own threads, one after another. However the block is
+    left, no thread touches the file afterwards; what was written stays, for the next attempt. Disk errors
+    are raised as OSError.
     """
 
     def __init__(self, path: Path, *, digest: str, size: int) -> None:
@@ -71,8 +72,8 @@ class PartWriter:
             await self._pending.popleft()
         self._pending.append(asyncio.get_running_loop().run_in_executor(self._thread, self._append, data, offset))
 
-    async def finish(self, *, sync: bool = False) -> None:
-        """See that the blob is complete and right, on disk if ``sync``; TransferFailed or DigestMismatch.
+    async def finish(self) -> None:
+        """See that the blob is complete and right; TransferFailed or DigestMismatch.
 
         A part with other bytes than the digest says is dropped; one that is only too short stays.
         """
@@ -83,8 +84,6 @@ class PartWriter:
         if self._hash.hexdigest() != self._digest:
             await self.drop()
             raise DigestMismatch(f"the {self._size} bytes that came are not {self._digest}")
-        if sync:
-            await to_the_end(lambda: os.fsync(self._file), executor=self._thread)
 
     async def drop(self) -> None:
         """Forget what was taken; the next attempt begins at 0."""

@@ -79,18 +79,19 @@ async def download(
     settings: TransferSettings = DEFAULTS,
     moved: Callable[[int], None] = _unseen,
 ) -> None:
-    """One attempt to fetch a blob of ``size`` bytes; ``destination`` is verified whenever it is there.
+    """One attempt to fetch a blob of ``size`` bytes; ``destination`` appears when it is complete and verified.
 
-    What an attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is
-    told the bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable
-    (try again: `until_done`), or the refusal; BadInput if the other end's blob has another size.
+    It is not synced, since it can be fetched again: who finds it after a restart checks it first. What an
+    attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is told the
+    bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable (try again:
+    `until_done`), or the refusal; BadInput if the other end's blob has another size.
     """
     part_path = destination.with_name(destination.name + ".part")
     try:
         async with PartWriter(part_path, digest=digests.checked(digest), size=size) as part:
             await _fetch(channel, part, digest=digest, size=size, settings=settings, moved=moved)
-            await part.finish(sync=True)
-        part_path.replace(destination)  # a name that a power failure takes back is only fetched again
+            await part.finish()
+        part_path.replace(destination)
     except OSError as error:
         raise FolderUnusable(f"{destination.parent}: {error.strerror or error}") from error
 

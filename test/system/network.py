@@ -162,10 +162,11 @@ class Network:
         self.ready()
         for name in combiners:
             self.combiner(name, "--reconnect-grace-s", grace_s)
+        self.plant()
+        # Clients are spread over the combiners that are up when they ask.
+        until(lambda: sum(c["up"] for c in self.get("/")["combiners"]) == len(combiners), "the combiners are up")
         for k in range(clients):
             self.client(f"c{k}")
-        self.plant()
-        until(lambda: sum(c["up"] for c in self.get("/")["combiners"]) == len(combiners), "the combiners are up")
         self.connected(clients)
 
     def ready(self) -> None:

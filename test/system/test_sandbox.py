@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_model_however_many_combiners(run: Run, tmp
     models = []
     for seed, combiners in ((7, 1), (7, 3), (7, 3), (8, 3)):
         out = tmp_path / "out.json"
-        size = ["--combiners", combiners, "--clients", 4, "--rounds", 2]
+        size = ["--combiners", combiners, "--clients", 3, "--rounds", 2]
         done = run.start(PUPPET, *size, "--seed", seed, "--json", out)
         assert done.ends() == 0, done.text
         models.append(json.loads(out.read_text())["final_model_id"])
@@ -203,7 +203,7 @@ def test_ctrl_c_on_a_terminal_stops_everything_and_gives_the_cursor_back(run: Ru
     screen = bytearray()
 
     def shows(words: bytes) -> bool:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # nothing new, or nobody writes any more
             screen.extend(os.read(controller, 2**16))
         return words in screen
 
@@ -243,12 +243,17 @@ def test_a_client_that_is_killed_in_a_round_costs_only_its_update(run: Run, tmp_
 
 
 def test_a_script_whose_client_was_killed_does_not_outlive_the_sandbox(run: Run) -> None:
-    done = run.start(PUPPET, "--clients", 2, "--rounds", 1, part0="wait", part1="wait")
-    run.waiting(2)
-    for victim in run.pids("run client"):
-        os.kill(victim, signal.SIGKILL)
+    done = run.start(PUPPET, "--clients", 2, "--rounds", 1, part0="hang", part1="wait")
+    run.waiting(1)
+    until(lambda: len(run.network.runs()) == 2, "both train")
+    (run.network.address,) = re.findall(r"dashboard (http\S+)/", done.text)
+    name = next(name for name, part in run.network.parts().items() if part == 0)
+    (victim,) = run.pids(f"--name {name} ")
+    os.kill(victim, signal.SIGKILL)
+    done.says(f"{name} was killed by SIGKILL")
     assert len(run.pids("train.py")) == 2
-    assert done.ends() == 6
+    run.go()
+    assert done.ends() == 0
     assert not run.left()
 
 
@@ -339,8 +344,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_started(tmp_path: Path) 
             ([tmp_path / "nowhere"], "config_invalid", 2, "there is no fedn.yaml"),
             ([PUPPET, "--keep", full], "bad_input", 2, "is not empty"),
             ([PUPPET, "--keep", full / "something"], "folder_unusable", 2, "something"),
-            ([PUPPET, "--json", tmp_path / "away" / "out.json"], "folder_unusable", 2, "away"),
-            ([PUPPET, "--model", full], "folder_unusable", 2, "full"),
+            ([PUPPET, "--json", full / "something" / "out.json"], "folder_unusable", 2, "something"),
+            ([PUPPET, "--model", full / "something" / "model"], "folder_unusable", 2, "something"),
             ([PUPPET, "--port", taken.getsockname()[1]], "port_taken", 5, str(taken.getsockname()[1])),
             ([PUPPET, "--clients-required", 9, "--clients", 2], "config_invalid", 2, "clients_required"),
             ([PUPPET, "--clients-required", 0], "config_invalid", 2, "clients_required"),

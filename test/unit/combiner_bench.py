@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +76,7 @@ class Table:
     model: str = ""
     model_size: int = 0
     package: str = ""
+    package_size: int = 1
     hands: dict[str, Hand] = field(default_factory=dict)
 
     def hand(self, client_id: str) -> Hand:
@@ -101,7 +102,13 @@ class Table:
         await upload(self.channel, package, digest=self.package)
 
     async def start(
-        self, *clients: str, round_id: str = "r1", term: int = 1, timeout_s: float = 30.0, kind: str = "TRAIN"
+        self,
+        *clients: str,
+        round_id: str = "r1",
+        term: int = 1,
+        timeout_s: float = 30.0,
+        kind: str = "TRAIN",
+        settings: str = "{}",
     ) -> None:
         """Start a round."""
         request = control.StartRoundRequest(
@@ -113,10 +120,10 @@ class Table:
             model=self.model,
             model_size=self.model_size,
             package=self.package,
-            package_size=1,
+            package_size=self.package_size,
             participants=[control.Participant(client_id=c, part=k, seed=k) for k, c in enumerate(clients)],
             round_timeout_s=timeout_s,
-            settings="{}",
+            settings=settings,
         )
         await self.control.StartRound(request)
 
@@ -157,3 +164,10 @@ async def table(folder: Path, **more: Any) -> AsyncIterator[Table]:
             await hand.channel.close()
         await channel.close()
         await combiner.stop()
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Look again and again until it is true, for what has no event to wait for; not for long."""
+    async with asyncio.timeout(WAIT_S):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)

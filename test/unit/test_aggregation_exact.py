@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedn.aggregation.exact import MOST_TERMS, Accumulator, Sums, expand, grids_of_levels, two_product, two_sum
+from fedn.aggregation.exact import MOST_TERMS, Accumulator, expand, grids_of_levels, two_product, two_sum
+from fedn.aggregation.pairs import Sums
 from fedn.aggregation.quotient import divide
 from fedn.aggregation.ranges import FLOATS
 from fedn.aggregation.rounding import round_to_bits
-from fedn.aggregation.terms import terms_of
+from fedn.aggregation.terms import piece_top, terms_of
 from fedn.model.schema import DTYPES
 
 moderate = settings(deadline=None, derandomize=True, max_examples=150)
@@ -143,6 +145,23 @@ def test_terms_add_up_to_weight_times_value_exactly(dtype: str, values: list[flo
     assert pieces(array, weight, dtype, top) == expected
 
 
+@moderate
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4), st.integers(1, 2**29 - 1))
+def test_pieces_of_integers_stay_below_their_bound(values: list[int], weight: int) -> None:
+    top = max(max(v.bit_length() for v in values), 1)
+    size = np.zeros(len(values))
+    out, scratch = np.empty(len(values)), np.empty(len(values))
+    for term in terms_of(np.array(values), weight, dtype="I64", top=top, out=out, scratch=scratch):
+        size += np.abs(term)
+    assert all(Fraction(float(s)) <= Fraction(2) ** piece_top(dtype="I64", top=top) * weight for s in size)
+
+
+def test_pieces_can_be_larger_than_what_they_are_pieces_of() -> None:
+    assert piece_top(dtype="I32", top=25) == 26  # −2^24 − 1 is −2·2^24 and 2^24 − 1
+    assert piece_top(dtype="I32", top=24) == 24
+    assert piece_top(dtype="F32", top=100) == 100
+
+
 def exact_values(dtype: str, weight: int, rng: np.random.Generator) -> list[Fraction]:
     """Sums whose means are values of the dtype, ties between two, and a hair to the side of either."""
     form = FLOATS[dtype]
@@ -169,6 +188,10 @@ def as_sums(values: list[Fraction]) -> tuple[Sums, list[Fraction]]:
     return Sums(array[:, 0].copy(), array[:, 1].copy(), np.zeros(len(pairs))), worth
 
 
+def divided(sums: Sums, weight: int, dtype: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    return divide(sums, weight, dtype, spare=(np.empty_like(sums.hi), np.empty_like(sums.hi)))
+
+
 @pytest.mark.parametrize("dtype", ["F16", "BF16", "F32", "F64"])
 @pytest.mark.parametrize("weight", [1, 2, 3, 10, 6000, 2**48 - 59])
 def test_quotients_that_are_called_certain_are_correctly_rounded(dtype: str, weight: int) -> None:
@@ -177,7 +200,7 @@ def test_quotients_that_are_called_certain_are_correctly_rounded(dtype: str, wei
     if dtype == "F64":
         values = [v for v in values if abs(v) < 2**940]
     sums, worth = as_sums(values)
-    bits, unsure = divide(sums, weight, dtype)
+    bits, unsure = divided(sums, weight, dtype)
     certain = set(range(len(values))) - set(unsure.tolist())
     for element in certain:
         assert int(bits[element]) == round_to_bits(worth[element] / weight, dtype), (element, worth[element])
@@ -192,7 +215,7 @@ def test_quotients_within_the_slack_of_a_tie_are_called_uncertain(dtype: str) ->
     tie = {"F32": 1 + 2.0**-24, "BF16": 1 + 2.0**-8, "F64": 1.0, "I32": 2.5}[dtype]
     lo = 2.0**-53 if dtype == "F64" else 0.0
     sums = Sums(np.array([tie, 1.0]), np.array([lo, 0.0]), np.array([2.0**-110, 0.0]))
-    _, unsure = divide(sums, 1, dtype)
+    _, unsure = divided(sums, 1, dtype)
     assert unsure.tolist() == [0]
 
 
@@ -200,13 +223,13 @@ def test_sums_of_zeros_and_equal_values_do_not_reach_the_slow_path() -> None:
     hi = np.concatenate([np.zeros(500), np.arange(500) * 10.0])
     for dtype in ("F16", "BF16", "F32", "F64", "I64", "U8", "BOOL"):
         part = hi if dtype not in ("U8", "BOOL") else np.minimum(hi, 10.0)
-        _, unsure = divide(Sums(part, np.zeros(1000), np.zeros(1000)), 10, dtype)
+        _, unsure = divided(Sums(part, np.zeros(1000), np.zeros(1000)), 10, dtype)
         assert len(unsure) == 0, dtype
 
 
 def test_integers_are_rounded_half_to_even() -> None:
     sums = Sums(np.array([1.0, 3.0, 5.0, -1.0, -3.0, 6.0]), np.zeros(6), np.zeros(6))
-    bits, unsure = divide(sums, 2, "I64")
+    bits, unsure = divided(sums, 2, "I64")
     assert bits.view(np.int64).tolist() == [0, 2, 2, 0, -2, 3]
     assert len(unsure) == 0
 

@@ -18,7 +18,7 @@ from fedn.aggregation.fedavg import fedavg
 from fedn.aggregation.fold import Contribution, check_num_examples, check_update, fold
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import BadNumExamples, NonFinite, QuorumNotMet, SchemaMismatch
+from fedn.errors import BadNumExamples, ModelInvalid, NonFinite, QuorumNotMet, SchemaMismatch
 from fedn.model.safetensors import load_tensors, open_model, write_model
 from fedn.model.schema import DTYPES, Schema
 
@@ -307,7 +307,7 @@ def test_num_examples_that_are_no_weight_are_refused(tmp_path: Path, n: Any) -> 
     assert not (tmp_path / "sums").exists()
 
 
-@pytest.mark.parametrize("weight", [0, -1, True, 2.0, 2**53])
+@pytest.mark.parametrize("weight", [0, -1, True, 2.0, 2**50])
 def test_a_total_weight_that_is_none_is_refused(tmp_path: Path, weight: Any) -> None:
     fine = contribution(tmp_path, {"w": np.zeros(1)}, 1)
     fold([fine], tmp_path / "sums")
@@ -326,6 +326,21 @@ def test_nothing_averages_to_no_model(tmp_path: Path) -> None:
     with pytest.raises(QuorumNotMet):
         mean([], weight=1, schema=Schema.of({"w": np.zeros(1)}), out=tmp_path / "global")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_contributions_than_the_bounds_allow_are_refused(tmp_path: Path) -> None:
+    one = contribution(tmp_path, {"w": np.zeros(1)}, 1)
+    with pytest.raises(ValueError, match="more than 1048576"):
+        fold([one] * (2**20 + 1), tmp_path / "sums")
+
+
+def test_an_update_that_lost_its_end_since_it_was_checked_leaves_no_model(tmp_path: Path) -> None:
+    checked = contribution(tmp_path, {"w": np.ones(1000)}, 1)
+    with checked.model.path.open("rb+") as file:
+        file.truncate(checked.model.size - 1)
+    with pytest.raises(ModelInvalid, match="became shorter"):
+        fold([checked], tmp_path / "sums")
+    assert list(tmp_path.iterdir()) == [checked.model.path]
 
 
 def test_counters_stay_integers_and_are_rounded_to_nearest(tmp_path: Path) -> None:

@@ -113,6 +113,21 @@ def test_a_flood_of_tails_for_one_element_is_refused(tmp_path: Path) -> None:
         open_sum(tmp_path / "forged", SCHEMA)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_the_order_of_elements_is_checked_to_the_end(tmp_path: Path, swap: bool) -> None:
+    count = 70_000
+    schema = Schema((TensorSpec("w", "F32", (count,)),))
+    elements = np.arange(count, dtype=np.uint32)
+    if swap:
+        elements[-2:] = elements[-1:-3:-1]
+    write_model(tmp_path / "sums", {"h:w": np.ones(count), "t:w": np.full(count, 2.0**-60), "i:w": elements})
+    if not swap:
+        assert open_sum(tmp_path / "sums", schema).starts.tolist() == [0, count]
+        return
+    with pytest.raises(ModelInvalid, match="not in the order"):
+        open_sum(tmp_path / "sums", schema)
+
+
 def test_a_combiner_model_of_another_schema_or_size_is_refused(tmp_path: Path) -> None:
     path = folded(tmp_path)
     with pytest.raises(ModelInvalid):

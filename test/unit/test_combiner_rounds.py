@@ -136,6 +136,7 @@ async def test_bytes_that_are_not_those_announced_are_not_stored(tmp_path: Path)
     async with table(tmp_path) as laid:
         (hand,) = await arrive(laid, "a")
         await laid.start("a")
+        await hand.task()
         path, digest = laid.write(filled(1.0), "bad")
         path.write_bytes(path.read_bytes()[:-1] + b"x")
         with pytest.raises(DigestMismatch):
@@ -194,6 +195,7 @@ async def test_an_upload_far_larger_than_the_model_is_refused_before_its_bytes_t
     async with table(tmp_path) as laid:
         (hand,) = await arrive(laid, "a")
         await laid.start("a")
+        await hand.task()
         path, digest = laid.write({"w": np.zeros(2**20, np.float32)}, "large")
         with pytest.raises(SchemaMismatch):
             await hand.send(path, digest, "r1")
@@ -343,6 +345,8 @@ async def test_blobs_that_no_round_needs_are_swept(tmp_path: Path) -> None:
         path, laid.model = laid.write(filled(8.0), "next-model")
         await upload(laid.channel, path, digest=laid.model)
         await laid.start("a", round_id="r2")
+        assert (await hand.command()).WhichOneof("command") == "ended"
+        await hand.task()
         assert set(laid.combiner.shelf.digests()) == {laid.model, laid.package}
 
 

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound
-from fedn.reducer.discovery import EXPIRY_S, Request, add_combiner, assign
+from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
+from fedn.reducer.discovery import EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
 from fedn.reducer.network import Seen
+from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
 from fedn.wire.v1 import control_pb2 as control
 
@@ -64,6 +65,21 @@ def test_a_client_moves_when_its_combiner_is_gone_and_keeps_its_part(state: Sqli
     assert after["part"] == before["part"]
 
 
+def test_a_client_does_not_move_while_a_round_waits_for_it_at_its_combiner(state: SqliteState) -> None:
+    gone = [combiner("a", up=False), combiner("b")]
+    for client in ("asked", "not-asked"):
+        ask(state, [combiner("a")], client)
+    state.insert("sessions", {"_id": "s", "slot": ACTIVE})
+    participants = [{"client_id": "asked", "combiner": "a"}]
+    begun = {"_id": "r", "round_id": "r", "session": "s", "status": "started", "participants": participants}
+    round_ = state.insert("rounds", begun)
+    with pytest.raises(NoCombiner, match="a round waits"):
+        ask(state, gone, "asked")
+    assert ask(state, gone, "not-asked")["combiner"] == "b"
+    state.replace("rounds", round_ | {"status": "failed"})
+    assert ask(state, gone, "asked")["combiner"] == "b"
+
+
 def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,10 +94,17 @@ def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
     assert ask(state, still_there, "another")["part"] == 3
 
 
-def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(state: SqliteState) -> None:
+def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
     ask(state, [combiner("a")], "one")
     with pytest.raises(NameTaken):
         assign(state, [combiner("a", "one")], Request("two", "one"))
+    with pytest.raises(Unavailable, match="a moment ago"):  # it may be on its way to its combiner
+        assign(state, [combiner("a")], Request("two", "one"))
+    now += HANDSHAKE_S
     taken = assign(state, [combiner("a")], Request("two", "one"))
     assert taken["part"] == 0
 

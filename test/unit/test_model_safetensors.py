@@ -181,7 +181,7 @@ def test_a_model_beyond_a_limit_is_too_large(limits: Limits, reason: str, tmp_pa
     assert open_model(path).size == path.stat().st_size
 
 
-@pytest.mark.parametrize("shape", [[2**40, 2**40], [0, 2**70], [2**33 + 1]])
+@pytest.mark.parametrize("shape", [[2**40, 2**40], [0, 2**70], [2**40 + 1]])
 def test_shapes_that_no_file_can_fill_are_too_large(shape: list[int], tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(framed(json.dumps({"x": entry(shape=shape, offsets=[0, 0])}).encode()))

@@ -39,6 +39,7 @@ def commit(blobs: Blobs, number: int, session: str = "s-1") -> Commit:
     return Commit(
         session=session,
         round=number,
+        parent=digest(b"model %d" % (number - 1) if number > 1 else b"seed"),
         model=blobs.put(b"model %d" % number),
         combiners=[{"combiner": "north", "model": digest(b"sum"), "weight": 10}],
         receipt=receipt,
@@ -95,7 +96,16 @@ def test_two_leaders_cannot_fork_the_trail(state: SqliteState, trail: Trail, blo
     trail.append(commit(blobs, 1))
     behind.latest = lambda: seen  # type: ignore[method-assign]  # it has read before the other wrote
     with pytest.raises(StaleTerm):
-        behind.append(commit(blobs, 2, session="s-2"))
+        behind.append(commit(blobs, 1, session="s-2"))
+
+
+def test_a_round_that_was_trained_from_another_model_than_the_newest_is_not_committed(
+    trail: Trail, blobs: Blobs
+) -> None:
+    trail.append(commit(blobs, 1))
+    with pytest.raises(StaleTerm, match="gone on"):
+        trail.append(commit(blobs, 1, session="s-2"))
+    assert len(trail.records()) == 2
 
 
 def test_the_store_lets_nobody_change_or_delete_a_record(state: SqliteState, trail: Trail) -> None:
@@ -132,7 +142,10 @@ TAMPERINGS: dict[str, tuple[Callable[[Records, Blobs], object], str]] = {
     "the order": (lambda records, blobs: records.reverse(), "record 0: its number is 3"),
     "a blob": (lambda records, blobs: blobs.contents.update({records[1]["model"]: b"x"}), "record 1: its model"),
     "a lost blob": (lambda records, blobs: blobs.contents.pop(records[3]["model"]), "the blob is missing"),
-    "a receipt": (lambda records, blobs: blobs.contents.update({records[2]["receipt"]: b"{}"}), "record 2: its receipt"),
+    "a receipt": (
+        lambda records, blobs: blobs.contents.update({records[2]["receipt"]: b"{}"}),
+        "record 2: its receipt",
+    ),
 }
 
 

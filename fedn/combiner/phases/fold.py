@@ -40,7 +40,7 @@ class Fold:
             raise BlobCorrupt(f"the accepted update {digest} is gone from the disk")
         if self.round.schema is None:
             raise RoundFailed("the round was not staged")
-        model = open_model(path)
+        model = open_model(path, schema=self.round.schema)
         # After a restart of this process the ranges are not known any more: look again.
         ranges = self.round.ranges.get(client_id) or check_update(model, self.round.schema)
         return Contribution(model, num_examples, ranges)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedn.combiner.phases import Phase
 from fedn.combiner.phases.collect import Collect
-from fedn.combiner.round import Round
+from fedn.combiner.round import Answer, Round
 from fedn.combiner.tools import Tools
 from fedn.errors import NotFound
 from fedn.model.safetensors import open_model
+from fedn.model.schema import Schema
 
 
 @dataclass
@@ -30,8 +32,12 @@ class Stage:
         path = self.tools.shelf.find(order.model)
         if path is None or self.tools.shelf.find(order.package) is None:
             raise NotFound("the round's model or package was not sent to this combiner")
-        self.round.schema = (await asyncio.to_thread(open_model, path)).schema
-        await asyncio.to_thread(self.tools.journal.open_round, order)
-        for answer in await asyncio.to_thread(self.tools.journal.answers, order.round_id):
+        self.round.schema, answers = await asyncio.to_thread(self._open, path)
+        for answer in answers:
             self.round.settle(answer)
         return Collect(self.round, self.tools)
+
+    def _open(self, model: Path) -> tuple[Schema, list[Answer]]:
+        schema = open_model(model).schema
+        self.tools.journal.open_round(self.round.order)
+        return schema, self.tools.journal.answers(self.round.order.round_id)

@@ -12,6 +12,8 @@ from fedn.errors import BadInput
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 
+FIELDS_BYTES = 2**20
+
 
 @dataclass(frozen=True)
 class Office:
@@ -28,7 +30,9 @@ def wants_page() -> bool:
 
 
 def fields_of(sent: Request) -> dict[str, Any]:
-    """The body as a mapping: a JSON object, or a form."""
+    """The body as a mapping: a JSON object, or a form, of at most 1 MiB."""
+    if (sent.content_length or 0) > FIELDS_BYTES or "Transfer-Encoding" in sent.headers:
+        raise BadInput(f"the body must say its length, which is at most {FIELDS_BYTES} bytes")
     if sent.is_json:
         body = sent.get_json(silent=True)
         if not isinstance(body, dict):

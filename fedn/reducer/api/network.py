@@ -38,7 +38,9 @@ def blueprint(office: Office) -> Blueprint:
         unknown = set(given) - {"name", "identity", "address"}
         if unknown:
             raise BadInput(f"unknown keys: {', '.join(sorted(unknown))}")
-        values = {key: str(given.get(key, "")) for key in ("name", "identity", "address")}
+        values = {key: given.get(key, "") for key in ("name", "identity", "address")}
+        if not all(isinstance(value, str) for value in values.values()):
+            raise BadInput("name, identity and address are texts")
         seen = engine.ask(lambda network: network.survey())
         discovery.add_combiner(desk.state, seen, **values)
         return {"name": values["name"]}, 201

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from flask import Request
 
@@ -16,16 +16,18 @@ BLOCK_BYTES = 2**20
 
 
 @contextmanager
-def received(sent: Request, *, field: str, folder: Path, limit: int) -> Iterator[Path]:
+def received(
+    sent: Request, *, field: str, folder: Path, limit: int, too_large: type[BadInput] = ModelTooLarge
+) -> Iterator[Path]:
     """The uploaded file (a form's file field, or the whole body) in a temporary file, gone afterwards.
 
-    Raises BadInput when there is none, ModelTooLarge beyond `limit` bytes.
+    Raises BadInput when there is none, `too_large` beyond `limit` bytes.
     """
     if sent.content_length is not None and sent.content_length > limit + 2**20:
-        raise ModelTooLarge(f"{sent.content_length} bytes; the limit is {limit}")
+        raise too_large(f"{sent.content_length} bytes; the limit is {limit}")
     path = folder / f"upload-{uuid.uuid4().hex}"
     try:
-        if copy(source_of(sent, field), path, limit) == 0:
+        if copy(source_of(sent, field), path, limit, too_large) == 0:
             raise BadInput(f"no file was sent; send it as the body, or as the form's file {field!r}")
         yield path
     finally:
@@ -42,18 +44,13 @@ def source_of(sent: Request, field: str) -> IO[bytes]:
     return stream
 
 
-def copy(source: IO[bytes], path: Path, limit: int) -> int:
+def copy(source: IO[bytes], path: Path, limit: int, too_large: type[BadInput]) -> int:
     """Copy the stream to a file; returns its bytes."""
     total = 0
     with path.open("wb") as file:
         while block := source.read(BLOCK_BYTES):
             total += len(block)
             if total > limit:
-                raise ModelTooLarge(f"more than the limit of {limit} bytes")
+                raise too_large(f"more than the limit of {limit} bytes")
             file.write(block)
     return total
-
-
-def stored(digest: str, size: int, **more: Any) -> dict[str, Any]:
-    """The answer to an upload."""
-    return {"digest": digest, "size": size} | more

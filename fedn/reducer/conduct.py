@@ -1,0 +1,90 @@
+"""One combiner's part of a round, over restarts of the combiner: tried again until it stays away for too long.
+
+A combiner that was started again may listen at another port, so each attempt looks up where it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from fedn.errors import FednError
+from fedn.reducer.network import Network
+from fedn.wire.transfer import until_done
+from fedn.wire.v1 import control_pb2 as control
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_S = 30.0  # a combiner of which nothing is heard for so long after a failure is left out of the round
+
+
+class Patience:
+    """How long to try again: until nothing was heard for `seconds` after a failure."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lost_at: float | None = None
+        self._ended = False
+        self.heard = 0
+
+    def hear(self, count: int) -> None:
+        """There was a sign of life, such as bytes that moved."""
+        self.heard += count
+        self._lost_at = None
+
+    def end(self) -> None:
+        """Try no more: the round is aborted."""
+        self._ended = True
+
+    def over(self) -> bool:
+        """True when a failure has lasted for too long."""
+        if self._ended:
+            return True
+        now = asyncio.get_running_loop().time()
+        if self._lost_at is None:
+            self._lost_at = now
+        return now - self._lost_at > self._seconds
+
+
+async def conduct(
+    network: Network,
+    combiner: str,
+    request: control.StartRoundRequest,
+    files: Mapping[str, Path],
+    patience: Patience,
+) -> control.RoundOutcome:
+    """Run one round at a combiner and return its outcome.
+
+    Raises CombinerUnreachable when it stays away, StaleTerm when another leads, or its refusal.
+    """
+    outcome = control.RoundOutcome()
+
+    async def attempt() -> None:
+        link = await network.find(combiner)
+        outcome.CopyFrom(await link.run_round(combiner, request, files, patience.hear))
+
+    await _again_and_again(attempt, f"round {request.round_id} at {combiner}", patience)
+    return outcome
+
+
+async def fetch(network: Network, combiner: str, digest: str, size: int, destination: Path, patience: Patience) -> None:
+    """Take a combiner model, verified. Raises CombinerUnreachable, TransferFailed, or the refusal."""
+
+    async def attempt() -> None:
+        link = await network.find(combiner)
+        await link.fetch(digest, size, destination, patience.hear)
+
+    await _again_and_again(attempt, f"{digest[:12]}… from {combiner}", patience)
+
+
+async def _again_and_again(attempt: Callable[[], Awaitable[None]], what: str, patience: Patience) -> None:
+    async def told() -> None:
+        try:
+            await attempt()
+        except FednError as error:
+            log.warning("%s: %s", what, error)
+            raise
+
+    await until_done(told, give_up=patience.over, progressed=lambda: patience.heard)

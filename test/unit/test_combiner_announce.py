@@ -1,0 +1,74 @@
+"""A combiner announces itself for ever, to a reducer that is a real HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import pytest
+
+from fedn.combiner import announce as announcing
+from fedn.combiner.announce import announce
+from fedn.combiner.server import serve
+from fedn.errors import FednError, NameTaken, SessionRunning
+from fedn.wire.rest import async_client
+from test.unit.combiner_bench import settings, until
+from test.unit.rest_stub import Reply, RestStub
+
+SAID = {"name": "north", "identity": "id", "address": "host:1"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcing, "AGAIN_S", 0.02)
+
+
+async def say(address: str) -> None:
+    async with async_client(address) as client:
+        await announce(client, **SAID)
+
+
+async def test_it_announces_again_and_again() -> None:
+    async with RestStub() as reducer:
+        task = asyncio.create_task(say(reducer.address))
+        for _ in range(3):
+            call = await reducer.call()
+            assert (call.method, call.path, call.json) == ("POST", "/add", SAID)
+        task.cancel()
+
+
+async def test_a_name_that_is_taken_ends_it() -> None:
+    async with RestStub(Reply.error(NameTaken("another combiner is up under the name 'north'"))) as reducer:
+        with pytest.raises(NameTaken, match="north"):
+            await asyncio.wait_for(say(reducer.address), 10)
+
+
+@pytest.mark.parametrize("error", [FednError("a mistake"), SessionRunning("busy")])
+async def test_other_refusals_are_logged_and_tried_again(error: FednError, caplog: pytest.LogCaptureFixture) -> None:
+    async with RestStub(Reply.error(error), Reply()) as reducer:
+        task = asyncio.create_task(say(reducer.address))
+        await reducer.call()
+        await reducer.call()
+        assert error.reason in caplog.text
+        task.cancel()
+
+
+async def test_a_reducer_that_comes_back_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "fedn")
+    reducer = RestStub()
+    async with reducer:
+        port = reducer.port
+        task = asyncio.create_task(say(reducer.address))
+        await reducer.call()
+    await until(lambda: "does not answer" in caplog.text)
+    async with RestStub(port=port) as back:
+        await asyncio.wait_for(back.call(), 15)
+    task.cancel()
+    assert "knows combiner north at host:1" in caplog.text
+
+
+async def test_a_combiner_whose_name_is_taken_stops_with_the_reason(tmp_path: Path) -> None:
+    async with RestStub(Reply.error(NameTaken("taken"))) as reducer:
+        with pytest.raises(NameTaken):
+            await asyncio.wait_for(serve(settings(tmp_path, reducer=reducer.address)), 15)
