@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from bench.anonymous import peak
+from bench.figure import Figure
 from fedn.aggregation.fold import Contribution, check_update, fold
 from fedn.aggregation.mean import mean
 from fedn.aggregation.ranges import scan
@@ -24,86 +23,53 @@ ELEMENTS = 25_000_000  # of float32: 100 MB
 RUNS = 5
 
 
-def main() -> None:
-    """Print speeds, each the median of `RUNS` with the files in the page cache, and the fold's memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        models = [_update(Path(folder), number) for number in range(UPDATES)]
+def run(*, updates: int = UPDATES, elements: int = ELEMENTS, runs: int = RUNS) -> list[Figure]:
+    """Speeds, each the median of `runs` with the files in the page cache, and the fold's memory."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = [_update(folder, number, elements) for number in range(updates)]
         checked = [Contribution(m, 100 + i, check_update(m, models[0].schema)) for i, m in enumerate(models)]
         size = sum(model.schema.nbytes for model in models) / 1e9
-        out = Path(folder) / "out"
+        scanning = _median(runs, lambda: [scan(model) for model in models])
+        with peak(every_s=0.002) as memory:
+            folding = _median(runs, lambda: fold(checked, folder / "out"))
+        updates_of = f"{updates} updates of {models[0].size / 1e6:.0f} MB"
+        return [
+            Figure(f"scan of {updates_of}", size / scanning, "GB/s", note="one thread"),
+            Figure(f"fold of {updates_of}", size / folding, "GB/s", 2.5, more_is_better=True, note=f"{folding:.3f} s"),
+            Figure("memory of the fold", memory.grown / 1e6, "MB", 100, note="anonymous, above what was there"),
+            *_of_mean(folder, checked, runs),
+        ]
 
-        scanning = _median(lambda: [scan(model) for model in models])
-        print(f"scan of {UPDATES} updates, one thread   {size / scanning:5.2f} GB/s")
-        with _peak_anonymous_memory() as peak:
-            folding = _median(lambda: fold(checked, out))
-        print(f"fold of {UPDATES} updates               {size / folding:5.2f} GB/s   {folding:.3f} s")
-        print(f"anonymous memory of the fold    {peak.bytes / 1e6:5.1f} MB above what the process had")
-        _bench_mean(Path(folder), checked)
 
-
-def _bench_mean(folder: Path, checked: list[Contribution]) -> None:
+def _of_mean(folder: Path, checked: list[Contribution], runs: int) -> list[Figure]:
     schema = checked[0].model.schema
     paths = [folder / "left", folder / "right"]
     weight = fold(checked[::2], paths[0]) + fold(checked[1::2], paths[1])
-    heads = 8 * ELEMENTS * len(paths) / 1e9
-    opening = _median(lambda: [open_sum(path, schema) for path in paths])
-    print(f"check of 2 combiner models      {heads / opening:5.2f} GB/s of heads")
+    heads = 8 * sum(spec.count for spec in schema.tensors) * len(paths) / 1e9
+    opening = _median(runs, lambda: [open_sum(path, schema) for path in paths])
     sums = [open_sum(path, schema) for path in paths]
-    averaging = _median(lambda: mean(sums, weight=weight, schema=schema, out=folder / "global"))
-    print(f"mean of 2 combiner models       {heads / averaging:5.2f} GB/s of heads   {averaging:.3f} s")
+    averaging = _median(runs, lambda: mean(sums, weight=weight, schema=schema, out=folder / "global"))
+    return [
+        Figure("check of 2 combiner models", heads / opening, "GB/s", note="of heads"),
+        Figure("mean of 2 combiner models", heads / averaging, "GB/s", note=f"of heads, {averaging:.3f} s"),
+    ]
 
 
-def _update(folder: Path, number: int) -> ModelFile:
-    values = np.random.default_rng(number).standard_normal(ELEMENTS, np.float32)
+def _update(folder: Path, number: int, elements: int) -> ModelFile:
+    values = np.random.default_rng(number).standard_normal(elements, np.float32)
     values *= 0.02
     path = folder / f"update-{number}"
-    half = ELEMENTS // 2
-    write_model(path, {"layer.0.weight": values[:half].reshape(-1, 500), "layer.1.weight": values[half:]})
+    half = elements // 2
+    write_model(path, {"layer.0.weight": values[:half].reshape(-1, 2), "layer.1.weight": values[half:]})
     return open_model(path)
 
 
-def _median(work: Callable[[], object]) -> float:
-    """Seconds that it takes, the median of `RUNS`."""
+def _median(runs: int, work: Callable[[], object]) -> float:
+    """Seconds that it takes."""
     seconds = []
-    for _ in range(RUNS):
+    for _ in range(runs):
         begin = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
-
-
-@dataclass
-class Peak:
-    """The most anonymous memory that was seen, above that of the beginning."""
-
-    bytes: int = 0
-
-
-@contextmanager
-def _peak_anonymous_memory() -> Iterator[Peak]:
-    peak = Peak()
-    begin = _anonymous_memory()
-    ended = threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(0.002):
-            peak.bytes = max(peak.bytes, _anonymous_memory() - begin)
-
-    sampler = threading.Thread(target=sample)
-    sampler.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        sampler.join()
-
-
-def _anonymous_memory() -> int:
-    """RssAnon of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    line = next(line for line in lines if line.startswith("RssAnon:"))
-    return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    main()

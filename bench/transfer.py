@@ -20,6 +20,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.figure import Figure
 from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
@@ -43,48 +44,47 @@ class Job(NamedTuple):
     digest: str = ""
 
 
-def main() -> None:
-    """Print medians in MB/s (10^6 bytes)."""
+def run(*, clients: int = CLIENTS, blob_bytes: int = BLOB_BYTES, repeats: int = REPEATS) -> list[Figure]:
+    """Medians in MB/s (10^6 bytes)."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         stored = FileBlobs(folder / "shelf")
-        blobs = [_make_blob(folder / f"blob{i}", seed=i) for i in range(CLIENTS)]
+        blobs = [_make_blob(folder / f"blob{i}", blob_bytes, seed=i) for i in range(clients)]
         port = _start(context, stack, _serve, folder / "shelf").recv()
-        clients = [_start(context, stack, _client, port) for _ in range(CLIENTS)]
+        hands = [_start(context, stack, _client, port) for _ in range(clients)]
 
         def up(count: int) -> float:
             for digest in list(stored.digests()):
                 stored.delete(digest)
-            return _run(clients[:count], [Job("up", *blob) for blob in blobs[:count]])
+            return _run(hands[:count], [Job("up", *blob) for blob in blobs[:count]])
 
         def down(count: int) -> float:
             targets = [folder / f"got{i}" for i in range(count)]
-            seconds = _run(
-                clients[:count],
-                [Job("down", to, digest) for to, (_, digest) in zip(targets, blobs, strict=False)],
-            )
+            jobs = [Job("down", to, digest) for to, (_, digest) in zip(targets, blobs, strict=False)]
+            seconds = _run(hands[:count], jobs)
             for target in targets:
                 target.unlink()
             return seconds
 
-        print(f"transfer: {BLOB_BYTES / 1e6:.0f} MB blobs, medians of {REPEATS}, MB/s")
-        _line("copy + sha256 + fsync, no network", 1, lambda: _floor(blobs[0], folder / "copy"))
-        _line("one client up", 1, lambda: up(1))
-        _line("one client down", 1, lambda: down(1))
-        _line(f"{CLIENTS} clients up, {AT_ONCE} at once", CLIENTS, lambda: up(CLIENTS))
-        _line(f"{CLIENTS} clients down, {AT_ONCE} at once", CLIENTS, lambda: down(CLIENTS))
-        for client in clients:
-            client.send(Job("stop"))
+        def figure(what: str, count: int, measure: Callable[[], float]) -> Figure:
+            rates = [count * blob_bytes / 1e6 / measure() for _ in range(repeats)]
+            return Figure(what, statistics.median(rates), "MB/s", note=f"{min(rates):.0f} to {max(rates):.0f}")
+
+        figures = [
+            figure("copy + sha256 + fsync, no network", 1, lambda: _floor(blobs[0], folder / "copy")),
+            figure("one client up", 1, lambda: up(1)),
+            figure("one client down", 1, lambda: down(1)),
+            figure(f"{clients} clients up, {AT_ONCE} at once", clients, lambda: up(clients)),
+            figure(f"{clients} clients down, {AT_ONCE} at once", clients, lambda: down(clients)),
+        ]
+        for hand in hands:
+            hand.send(Job("stop"))
+        return figures
 
 
-def _line(what: str, count: int, measure: Callable[[], float]) -> None:
-    rates = [count * BLOB_BYTES / 1e6 / measure() for _ in range(REPEATS)]
-    print(f"  {what:<36} {statistics.median(rates):7.0f}   ({min(rates):.0f} to {max(rates):.0f})", flush=True)
-
-
-def _make_blob(path: Path, *, seed: int) -> tuple[Path, str]:
-    data = hashlib.shake_128(bytes([seed])).digest(1_000_000) * (BLOB_BYTES // 1_000_000)
+def _make_blob(path: Path, size: int, *, seed: int) -> tuple[Path, str]:
+    data = (hashlib.shake_128(bytes([seed])).digest(1_000_000) * -(-size // 1_000_000))[:size]
     path.write_bytes(data)
     _sync(path)
     return path, hashlib.sha256(data).hexdigest()
@@ -156,7 +156,3 @@ def _sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
-
-
-if __name__ == "__main__":
-    main()

@@ -60,7 +60,7 @@ def settings_page() -> str:
 
 def commands(command: click.Command, path: str) -> Iterator[tuple[str, str]]:
     """Each command's path and help text, depth first."""
-    context = click.Context(command, info_name=path, max_content_width=100)
+    context = click.Context(command, info_name=path, terminal_width=100)  # whatever the terminal
     yield path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -43,7 +43,7 @@ class Live:
 
     def say(self, line: str) -> None:
         """A line above the bars."""
-        self._progress.console.print(line)
+        self._progress.console.print(line, soft_wrap=True)
 
     def connecting(self, connected: int, clients: int) -> None:
         """Clients come in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -51,7 +52,12 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; every failure is one sentence and an exit code by its kind."""
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
+    except BrokenPipeError:  # `fedn trail list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except FednError as error:
         complain(error)
     except ModuleNotFoundError as error:

@@ -17,17 +17,16 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
 from fedn.client.runtime import Runner, run_entry_point
+from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings
 from fedn.errors import (
-    CombinerUnreachable,
     EntryPointMissing,
     FednError,
     ModelInvalid,
@@ -41,16 +40,10 @@ from fedn.errors import (
 from fedn.model.safetensors import digest_of, open_model
 from fedn.package.archive import unpack
 from fedn.package.project import Manifest
-from fedn.wire.settings import TransferSettings
-from fedn.wire.status import rpc_errors
 from fedn.wire.threads import to_the_end
-from fedn.wire.transfer import download, until_done, upload
 from fedn.wire.v1 import combiner_pb2 as pb
-from fedn.wire.v1 import combiner_pb2_grpc
 
 log = logging.getLogger(__name__)
-
-SUBMIT_DEADLINE_S = 60.0
 
 
 @dataclass
@@ -62,6 +55,10 @@ class Running:
     work: asyncio.Task[None] | None = None
     over: bool = False
     earlier_s: float = 0.0  # what the training took that an earlier life of this process finished
+
+    def is_over(self) -> bool:
+        """True once the combiner has cancelled the task, or another took its place."""
+        return self.over
 
 
 class Tasks:
@@ -81,10 +78,9 @@ class Tasks:
         self._link = link
         self._identity = identity
         self._runner = runner
-        self._transfer = TransferSettings(stall_timeout_s=settings.stall_timeout_s)
+        self._transfers = Transfers(link, identity=identity, stall_timeout_s=settings.stall_timeout_s)
         self._running: Running | None = None
         self._manifests: dict[str, Manifest] = {}  # of the package that was used last
-        self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
         self.part = 0
 
     def take(self, command: pb.RunTask) -> None:
@@ -126,7 +122,7 @@ class Tasks:
         try:
             result = await self._result(running)
             if result is not None:
-                await self._submit(running, result)
+                await self._transfers.submit(result, give_up=running.is_over)
         finally:
             running.over = True
             await asyncio.to_thread(self._workspace.sweep)
@@ -163,7 +159,8 @@ class Tasks:
             done = await self._train_now(running)
         else:
             running.earlier_s = done.seconds
-        await self._upload(running, self._workspace.task(command.task_id) / done.out, done.digest)
+        out = self._workspace.task(command.task_id) / done.out
+        await self._transfers.upload(out, done.digest, command.round_id, give_up=running.is_over)
         return pb.Update(
             model=done.digest, base_model=command.model, num_examples=done.num_examples, metrics=done.metrics
         )
@@ -208,7 +205,7 @@ class Tasks:
         if command.model_size > self._settings.max_model_bytes:
             limit = self._settings.max_model_bytes
             raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
-        await self._fetch(running, command.model, command.model_size, model)
+        await self._transfers.fetch(command.model, command.model_size, model, give_up=running.is_over)
         os.utime(model)
         if entry_point not in manifest.entry_points:
             raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
@@ -235,68 +232,13 @@ class Tasks:
             if command.package_size > self._settings.max_package_bytes:
                 limit = self._settings.max_package_bytes
                 raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
-            await self._fetch(running, command.package, command.package_size, archive)
+            await self._transfers.fetch(command.package, command.package_size, archive, give_up=running.is_over)
             await asyncio.to_thread(unpack, archive, command.package, folder)
             archive.unlink()
         os.utime(folder)
         if command.package not in self._manifests:
             self._manifests = {command.package: Manifest.read(folder)}
         return self._manifests[command.package]
-
-    async def _fetch(self, running: Running, digest: str, size: int, destination: Path) -> None:
-        if destination.exists():
-            return
-
-        async def attempt() -> None:
-            channel = await self._link.channel()
-            await download(
-                channel,
-                digest=digest,
-                size=size,
-                destination=destination,
-                settings=self._transfer,
-                moved=self._count,
-            )
-
-        await self._persist(running, attempt)
-
-    async def _upload(self, running: Running, path: Path, digest: str) -> None:
-        async def attempt() -> None:
-            channel = await self._link.channel()
-            await upload(
-                channel,
-                path,
-                digest=digest,
-                round_id=running.command.round_id,
-                client_id=self._identity,
-                settings=self._transfer,
-                moved=self._count,
-            )
-
-        await self._persist(running, attempt)
-
-    async def _submit(self, running: Running, result: pb.TaskResult) -> None:
-        receipt = pb.Receipt()
-
-        async def attempt() -> None:
-            stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
-            async with rpc_errors(unreachable=CombinerUnreachable):
-                receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
-
-        try:
-            await self._persist(running, attempt)
-        except FednError as error:
-            log.warning("the result of %s was not taken: %s", result.task_id, error)
-            return
-        if not receipt.accepted:
-            log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
-
-    async def _persist(self, running: Running, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Try until it is done or the round has ended; the combiner cancels the task then."""
-        await until_done(attempt, give_up=lambda: running.over, progressed=lambda: self._moved)
-
-    def _count(self, moved: int) -> None:
-        self._moved += moved
 
     def _tell(self, command: pb.RunTask, phase: str) -> None:
         progress = pb.TaskProgress(task_id=command.task_id, phase=phase)

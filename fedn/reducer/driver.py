@@ -20,7 +20,8 @@ from fedn.errors import FednError, PackageMissing, QuorumNotMet, RoundFailed, Se
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.participants import ConnectedClient, choose
-from fedn.reducer.round import Plan, RoundRun
+from fedn.reducer.plan import Plan
+from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,12 @@ class Driver:
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
         done = await asyncio.to_thread(self._settled, session_id)
         number = len(done) + 1
-        if done and config.validate:
+        validates = config.validate and await asyncio.to_thread(self._can_validate)
+        if done and validates:
             await self._validate_once(session_id, config, len(done))
         while number <= config.rounds:
             await self._train(session_id, config, number)
-            if config.validate:
+            if validates:
                 await self._validate_once(session_id, config, number)
             number += 1
 
@@ -155,12 +157,17 @@ class Driver:
             session=session_id,
             round=number,
             kind=kind,
-            model=latest["model"] if begun is None else begun["base"],
+            model=latest["model"],
             package=package,
             participants=participants,
             config=config,
             term=self._term,
         )
+
+    def _can_validate(self) -> bool:
+        """A package need not have the entry point; then there is nothing to ask of the clients."""
+        package = self._desk.state.get("context", "package")
+        return package is not None and "validate" in package.get("entry_points", ())
 
     def _package(self) -> str:
         package = self._desk.state.get("context", "package")

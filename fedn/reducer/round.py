@@ -17,7 +17,7 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,79 +31,13 @@ from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
-from fedn.reducer.participants import ConnectedClient, task_seed
-from fedn.reducer.session_config import SessionConfig
-from fedn.reducer.trail import Commit, canonical_json, receipt_bytes
+from fedn.reducer.plan import Plan
+from fedn.reducer.trail import Commit, receipt_bytes
 from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
 AGGREGATOR = {"name": "fedavg", "weighting": "num_examples"}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a round is to do, as its document holds it."""
-
-    round_id: str
-    session: str
-    round: int
-    kind: str  # train, validate
-    model: str
-    package: str
-    participants: Sequence[ConnectedClient]
-    config: SessionConfig
-    term: int
-
-    def document(self) -> dict[str, Any]:
-        """The round's first document."""
-        clients = [
-            {"client_id": c.client_id, "name": c.name, "part": c.part, "combiner": c.combiner}
-            for c in self.participants
-        ]
-        return {
-            "_id": self.round_id,
-            "round_id": self.round_id,
-            "session": self.session,
-            "round": self.round,
-            "kind": self.kind,
-            "status": "started",
-            "base": self.model,
-            "participants": clients,
-            "started": time.time(),
-        }
-
-    def combiners(self) -> list[str]:
-        """The combiners of the participants."""
-        return sorted({client.combiner for client in self.participants})
-
-    def request(self, combiner: str, sizes: Mapping[str, int]) -> control.StartRoundRequest:
-        """The order for one combiner: its own clients only."""
-        kinds = {"train": control.ROUND_KIND_TRAIN, "validate": control.ROUND_KIND_VALIDATE}
-        chosen = [
-            control.Participant(
-                client_id=c.client_id,
-                part=c.part,
-                seed=task_seed(seed=self.config.seed, round_number=self.round, part=c.part),
-            )
-            for c in self.participants
-            if c.combiner == combiner
-        ]
-        return control.StartRoundRequest(
-            term=self.term,
-            round_id=self.round_id,
-            session_id=self.session,
-            round=self.round,
-            kind=kinds[self.kind],
-            model=self.model,
-            model_size=sizes[self.model],
-            package=self.package,
-            package_size=sizes[self.package],
-            participants=chosen,
-            round_timeout_s=self.config.round_timeout,
-            session_seed=self.config.seed,
-            settings=canonical_json(self.config.settings).decode(),
-        )
 
 
 @dataclass(frozen=True)

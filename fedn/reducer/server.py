@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -84,10 +85,18 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
 
 def bound(host: str, port: int) -> socket.socket:
     """A listening address of our own, so that a taken port is one sentence. Raises PortTaken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise PortTaken(f"cannot listen on {host}:{port}: {error.strerror}") from None
+        known = error.errno is not None and error.errno > 0  # create_server adds words of its own
+        why = os.strerror(error.errno or 0) if known else error.strerror
+        raise PortTaken(f"cannot listen on {shown(host, port)}: {why}") from None
+
+
+def shown(host: str, port: int) -> str:
+    """The address as a URL has it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
@@ -95,6 +104,6 @@ def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> Non
     hold(prepare(settings.dir))  # the workers inherit the lock: until the last of them has ended
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
-    listening(f"http://{host}:{port}")
+    listening(f"http://{shown(host, port)}")
     descriptor = sock.detach()
     Gunicorn(settings, descriptor).run()

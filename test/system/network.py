@@ -121,6 +121,7 @@ class Network:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     address: str = ""
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=False), repr=False)
 
     def run(self, name: str, *arguments: object, **environ: str) -> Role:
         """Start `fedn <arguments>`; a name that ran before runs again, and its log goes on."""
@@ -171,7 +172,7 @@ class Network:
 
     def ready(self) -> None:
         """Wait for the reducer."""
-        until(lambda: httpx.get(f"{self.address}/ready").is_success, "the reducer is ready")
+        until(lambda: self.http.get(f"{self.address}/ready").is_success, "the reducer is ready")
 
     def plant(self, project: Path = PUPPET) -> None:
         """Upload the puppet's compute package and a seed model of zeros."""
@@ -179,7 +180,7 @@ class Network:
         create(load_project(project), package)
         write_model(seed, {"w": np.zeros(8, np.float32), "steps": np.zeros(1, np.int64)})
         for path, file in (("/context", package), ("/seed", seed)):
-            sent = httpx.post(f"{self.address}{path}", content=file.read_bytes())
+            sent = self.send(path, file.read_bytes())
             assert sent.status_code == httpx.codes.CREATED, sent.text
 
     def connected(self, count: int) -> None:
@@ -202,13 +203,17 @@ class Network:
 
     def get(self, path: str, **query: Any) -> Any:
         """GET as JSON, which must succeed."""
-        answered = httpx.get(f"{self.address}{path}", params=query, timeout=30)
+        answered = self.http.get(f"{self.address}{path}", params=query)
         assert answered.is_success, answered.text
         return answered.json()
 
     def post(self, path: str, body: Any = None) -> httpx.Response:
         """POST JSON; the answer, whatever it is."""
-        return httpx.post(f"{self.address}{path}", json=body or {}, timeout=30)
+        return self.http.post(f"{self.address}{path}", json=body or {})
+
+    def send(self, path: str, content: bytes | str, *, kind: str = "application/octet-stream") -> httpx.Response:
+        """POST these bytes; the answer, whatever it is."""
+        return self.http.post(f"{self.address}{path}", content=content, headers={"Content-Type": kind})
 
     def start(self, **config: Any) -> str:
         """Start a session, with seed 7 unless told otherwise; returns its id."""
@@ -264,6 +269,7 @@ class Network:
                 role.process.poll()
         for role in self.roles.values():
             role.process.wait()
+        self.http.close()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.system.network import Network, command, complained, network, until
+from test.system.network import PUPPET, Network, command, complained, network, until
 
 NOBODY = "http://127.0.0.1:9"
 ROLES = ("reducer", "combiner", "client")
@@ -101,7 +101,8 @@ def test_the_readme_tour_works_with_names_alone(fresh: Network) -> None:
     fresh.run("combiner", "run", "combiner", "--reducer", fresh.address)
     for name in ("client-1", "client-2"):
         fresh.run(name, "run", "client", "--name", name, "--reducer", fresh.address)
-    fresh.plant()
+    assert fresh.fedn("package", "upload", PUPPET).returncode == 0
+    assert fresh.fedn("model", "seed", PUPPET).returncode == 0
     fresh.connected(2)
     assert fresh.finished(fresh.start(rounds=1, clients_required=2))["rounds"][0]["updates"] == 2
     assert [path.name for path in fresh.folder.iterdir() if path.is_dir()] == [".fedn"]
@@ -234,7 +235,8 @@ def test_a_reducer_whose_master_was_killed_leaves_no_workers(fresh: Network) -> 
 def test_a_client_that_died_in_training_trains_again_alone(fresh: Network, undisturbed: str) -> None:
     fresh.up(clients=2)
     session = in_a_round(fresh)
-    former = fresh.runs()[-1]["pid"]
+    part = fresh.parts()["c1"]
+    (former,) = [run["pid"] for run in fresh.runs() if run["part"] == part]
     fresh.roles["c1"].stop(signal.SIGKILL)  # its script lives on
     assert former in fresh.left()
     fresh.client("c1")

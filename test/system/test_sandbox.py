@@ -107,7 +107,7 @@ def test_digits_train_end_to_end(run: Run, tmp_path: Path) -> None:
 
 def test_the_same_seed_gives_the_same_model_however_many_combiners(run: Run, tmp_path: Path) -> None:
     models = []
-    for seed, combiners in ((7, 1), (7, 3), (7, 3), (8, 3)):
+    for seed, combiners in ((7, 1), (7, 3), (7, 3), (8, 1)):
         out = tmp_path / "out.json"
         size = ["--combiners", combiners, "--clients", 3, "--rounds", 2]
         done = run.start(PUPPET, *size, "--seed", seed, "--json", out)

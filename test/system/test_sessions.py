@@ -28,7 +28,7 @@ def test_a_session_needs_a_seed_and_a_package(fresh: Network, tmp_path: Path) ->
     assert (answered.status_code, error_of(answered)["code"]) == (409, "seed_missing")
     seed = tmp_path / "model"
     write_model(seed, {"w": np.zeros(2, np.float32)})
-    assert httpx.post(f"{fresh.address}/seed", content=seed.read_bytes()).status_code == 201
+    assert fresh.send("/seed", seed.read_bytes()).status_code == 201
     answered = fresh.post("/start")
     assert (answered.status_code, error_of(answered)["code"]) == (409, "package_missing")
     assert complained(fresh.fedn("session", "start"), code="package_missing", exit_code=4)
@@ -40,7 +40,7 @@ def test_a_session_needs_a_seed_and_a_package(fresh: Network, tmp_path: Path) ->
 def test_every_worker_refuses_a_second_session_and_names_the_first(net: Network) -> None:
     session = net.start(rounds=1, settings=net.moves(c0="wait"))
     for _ in range(20):  # each connection may reach the other worker
-        answered = net.post("/start")
+        answered = httpx.post(f"{net.address}/start", json={}, verify=False)
         error = error_of(answered)
         assert (answered.status_code, error["code"], error["detail"]) == (409, "session_running", {"session": session})
         assert session in error["reason"]
@@ -120,20 +120,20 @@ def test_the_quorum_and_the_choice_are_over_all_clients(net: Network) -> None:
 )
 def test_a_wrong_start_is_refused_with_a_sentence(net: Network, given: dict[str, Any], code: str, said: str) -> None:
     content = json.dumps(given)
-    answered = httpx.post(f"{net.address}/start", content=content, headers={"Content-Type": "application/json"})
+    answered = net.send("/start", content, kind="application/json")
     assert (answered.status_code, error_of(answered)["code"]) == (400, code)
     assert said in error_of(answered)["reason"]
 
 
 @pytest.mark.parametrize("body", [b"[1]", b"{", b"null", b"\xff"])
 def test_a_body_that_is_no_object_is_refused(net: Network, body: bytes) -> None:
-    answered = httpx.post(f"{net.address}/start", content=body, headers={"Content-Type": "application/json"})
+    answered = net.send("/start", body, kind="application/json")
     assert (answered.status_code, error_of(answered)["code"]) == (400, "bad_input")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/api/v1/sessions/s-0", "/api/v1/models/" + "0" * 64])
 def test_what_is_not_there_is_not_found(net: Network, path: str) -> None:
-    answered = httpx.get(f"{net.address}{path}")
+    answered = net.http.get(f"{net.address}{path}")
     assert (answered.status_code, error_of(answered)["code"]) == (404, "not_found")
 
 
@@ -172,24 +172,34 @@ def files_of(folder: Path) -> set[Path]:
 @pytest.fixture(scope="module")
 def seedless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     with network(tmp_path_factory.mktemp("seedless")) as made:
-        made.reducer()
+        made.reducer("--max-model-bytes", 2**16, "--max-package-bytes", 2**16)
         made.ready()
         yield made
 
 
 @pytest.mark.parametrize("what", BAD_SEEDS)
 def test_a_bad_seed_is_refused_and_nothing_is_stored(seedless: Network, what: str) -> None:
-    answered = httpx.post(f"{seedless.address}/seed", content=BAD_SEEDS[what])
+    answered = seedless.send("/seed", BAD_SEEDS[what])
     assert answered.status_code == 400, answered.text
     assert error_of(answered)["code"] in ("model_invalid", "bad_input", "non_finite")
     assert error_of(answered)["reason"]
     assert not files_of(seedless.folder / "reducer" / "blobs")
     assert not files_of(seedless.folder / "reducer" / "uploads")
-    assert httpx.get(f"{seedless.address}/seed").json()["error"]["code"] == "seed_missing"
+    assert seedless.http.get(f"{seedless.address}/seed").json()["error"]["code"] == "seed_missing"
+
+
+@pytest.mark.parametrize("path", ["/seed", "/context"])
+def test_what_is_too_large_is_refused_and_nothing_is_stored(seedless: Network, path: str) -> None:
+    for content in (b"\0" * (2**16 + 1), b"\0" * 2**22):
+        answered = seedless.send(path, content)
+        assert answered.status_code == 413
+        assert str(2**16) in error_of(answered)["reason"]
+    assert not files_of(seedless.folder / "reducer" / "blobs")
+    assert not files_of(seedless.folder / "reducer" / "uploads")
 
 
 def test_a_bad_package_is_refused_and_nothing_is_stored(seedless: Network) -> None:
-    answered = httpx.post(f"{seedless.address}/context", content=b"no archive")
+    answered = seedless.send("/context", b"no archive")
     assert (answered.status_code, error_of(answered)["code"]) == (400, "package_invalid")
     assert not files_of(seedless.folder / "reducer" / "blobs")
     assert not files_of(seedless.folder / "reducer" / "uploads")
@@ -197,10 +207,10 @@ def test_a_bad_package_is_refused_and_nothing_is_stored(seedless: Network) -> No
 
 def test_the_same_seed_again_is_fine_and_another_is_refused(net: Network, tmp_path: Path) -> None:
     same, other = net.folder / "seed.safetensors", tmp_path / "other"
-    assert httpx.post(f"{net.address}/seed", content=same.read_bytes()).status_code == 201
+    assert net.send("/seed", same.read_bytes()).status_code == 201
     write_model(other, {"w": np.ones(8, np.float32)})
     blobs = files_of(net.folder / "reducer" / "blobs")
-    answered = httpx.post(f"{net.address}/seed", content=other.read_bytes())
+    answered = net.send("/seed", other.read_bytes())
     assert (answered.status_code, error_of(answered)["code"]) == (409, "seed_exists")
     assert files_of(net.folder / "reducer" / "blobs") == blobs
     assert net.get("/seed")["model"] == digest_of(same)
@@ -209,11 +219,11 @@ def test_the_same_seed_again_is_fine_and_another_is_refused(net: Network, tmp_pa
 def test_a_package_cannot_be_replaced_while_a_session_runs(net: Network) -> None:
     session = net.start(rounds=1, settings=net.moves(c0="wait"))
     package = (net.folder / "package.tar").read_bytes()
-    answered = httpx.post(f"{net.address}/context", content=package)
+    answered = net.send("/context", package)
     assert (answered.status_code, error_of(answered)["code"]) == (409, "session_running")
     (net.folder / "go").touch()
     net.finished(session)
-    assert httpx.post(f"{net.address}/context", content=package).status_code == 201
+    assert net.send("/context", package).status_code == 201
 
 
 def test_the_commands_show_a_session_and_its_models(net: Network, tmp_path: Path) -> None:
@@ -307,5 +317,5 @@ def test_verify_names_a_record_that_was_changed(net: Network) -> None:
 def test_no_route_changes_the_trail(net: Network) -> None:
     for path in ("/trail", "/api/v1/trail", "/seed", f"/api/v1/models/{'0' * 64}"):
         for method in ("PUT", "PATCH", "DELETE"):
-            answered = httpx.request(method, f"{net.address}{path}")
+            answered = net.http.request(method, f"{net.address}{path}")
             assert (answered.status_code, error_of(answered)["code"]) == (405, "method_not_allowed")

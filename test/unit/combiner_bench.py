@@ -146,8 +146,9 @@ class Table:
 
 
 def settings(folder: Path, **more: Any) -> CombinerSettings:
-    """Settings of a combiner for a test."""
-    return CombinerSettings(**{"name": "north", "dir": folder / "combiner", "reconnect_grace_s": 5.0} | more)
+    """Settings of a combiner for a test; a `Hand` has no heart, so silence is borne for long."""
+    usual = {"name": "north", "dir": folder / "combiner", "reconnect_grace_s": 5.0, "heartbeat_s": 600.0}
+    return CombinerSettings(**usual | more)
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.discovery import add_combiner
 from fedn.reducer.network import Network
 from fedn.reducer.participants import ConnectedClient
-from fedn.reducer.round import Plan, RoundRun
+from fedn.reducer.plan import Plan
+from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
 from fedn.wire.channel import dial
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -169,7 +170,10 @@ def plant(desk: Desk, folder: Path) -> str:
     desk.trail.plant(seed, time=time.time())
     package = write_model(folder / "package", {"p": np.zeros(1, np.uint8)})
     desk.blobs.put(folder / "package", package)
-    desk.state.insert("context", {"_id": "package", "digest": package, "name": "p", "size": 1, "entry_points": {}})
+    desk.state.insert(
+        "context",
+        {"_id": "package", "digest": package, "name": "p", "size": 1, "entry_points": {"train": [], "validate": []}},
+    )
     return package
 
 

@@ -18,11 +18,12 @@ from fedn.client.agent import beat, outgoing, serve
 from fedn.client.link import Connection, Events, Link
 from fedn.config import ClientSettings
 from fedn.errors import NameTaken, NoCombiner
+from fedn.wire.backoff import delays
 from fedn.wire.channel import dial, listen, new_server
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
 from fedn.wire.v1 import control_pb2 as control
-from test.unit.client_bench import bench
+from test.unit.client_bench import Bench, bench
 from test.unit.combiner_bench import table, until
 from test.unit.rest_stub import Reply, RestStub
 
@@ -60,15 +61,21 @@ async def test_reconnecting_leaves_no_tasks_behind(tmp_path: Path) -> None:
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         set_up.live()
         await set_up.attached()
-        roster, counts = laid.combiner.roster, []
+        counts = []
         for _ in range(3):
-            stream = roster.attached()[0].stream
-            assert stream is not None
-            stream.close()
-            await until(lambda old=stream: roster.attached() and roster.attached()[0].stream is not old)
-            await until(lambda: set_up.tasks.part == 4)
+            await reconnects(set_up)
             counts.append(len([t for t in asyncio.all_tasks() if "_consume_request_iterator" in repr(t)]))
         assert counts == [1, 1, 1]
+
+
+async def reconnects(set_up: Bench) -> None:
+    """The client loses its stream and comes back."""
+    roster = set_up.laid.combiner.roster
+    stream = roster.attached()[0].stream
+    assert stream is not None
+    stream.close()
+    await until(lambda: stream not in [seat.stream for seat in roster.attached()])
+    await set_up.attached()
 
 
 async def test_a_name_that_is_taken_ends_the_client(tmp_path: Path) -> None:
@@ -113,6 +120,9 @@ class Rude(combiner_pb2_grpc.CombinerServicer):
     def __init__(self, *commands: pb.CombinerCommand) -> None:
         self.commands = commands
 
+    async def Submit(self, request: pb.TaskResult, context: Any) -> pb.Receipt:  # noqa: N802
+        raise AssertionError("nobody has a task")
+
     async def Attach(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.CombinerCommand]:  # noqa: N802
         for command in self.commands:
             yield command
@@ -152,7 +162,6 @@ async def test_a_client_that_is_sent_away_asks_where_to_go(tmp_path: Path) -> No
 
 async def test_waits_begin_short_again_after_a_welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = 0
-    delays = agent.delays
 
     def counted() -> Any:
         nonlocal begun
@@ -177,7 +186,7 @@ async def test_heartbeats_keep_a_client_attached(tmp_path: Path, monkeypatch: py
         beats += 1
         return heartbeat()
 
-    monkeypatch.setattr(agent.pb, "Heartbeat", counted)
+    monkeypatch.setattr(pb, "Heartbeat", counted)
     async with table(tmp_path, heartbeat_s=0.05) as laid, bench(tmp_path, laid) as set_up:
         set_up.live()
         await set_up.attached()

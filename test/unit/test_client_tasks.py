@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fedn.client.runtime import Finished
-from fedn.client.tasks import Tasks
+from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace, keep_newest
 from fedn.errors import Unavailable
 from fedn.model.safetensors import load_tensors
@@ -25,7 +25,8 @@ ZEROS = {"w": np.zeros(4, np.float32)}
 
 async def line(set_up: Bench, round_id: str = "r1") -> control.ClientOutcome:
     """The client's line in the round's outcome."""
-    (client,) = (await set_up.laid.outcome(round_id)).clients
+    outcome: control.RoundOutcome = await set_up.laid.outcome(round_id)
+    (client,) = outcome.clients
     return client
 
 
@@ -164,13 +165,13 @@ async def test_a_task_that_is_given_again_while_it_runs_is_not_trained_twice(tmp
 async def test_a_finished_training_is_delivered_by_the_next_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
         with monkeypatch.context() as patch:
-            patch.setattr(Tasks, "_upload", never)
+            patch.setattr(Transfers, "upload", never)
             set_up.live()
             await set_up.attached()
             await laid.start("c0", settings=set_up.settings())
@@ -190,13 +191,13 @@ async def test_a_finished_training_is_delivered_by_the_next_life(
 async def test_a_finished_training_whose_files_are_damaged_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
         with monkeypatch.context() as patch:
-            patch.setattr(Tasks, "_upload", never)
+            patch.setattr(Transfers, "upload", never)
             set_up.live()
             await set_up.attached()
             await laid.start("c0", settings=set_up.settings())
@@ -333,7 +334,9 @@ def kept_from(first: Table, laid: Table) -> None:
     laid.package, laid.package_size = first.package, first.package_size
 
 
-async def test_a_result_that_nobody_takes_is_given_up_when_the_task_is_cancelled(tmp_path: Path) -> None:
+async def test_a_result_that_nobody_takes_is_given_up_when_the_task_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
         set_up.live()
@@ -343,11 +346,13 @@ async def test_a_result_that_nobody_takes_is_given_up_when_the_task_is_cancelled
         async def away(*_: object) -> pb.Receipt:
             raise Unavailable("not now")
 
-        laid.combiner._intake.submit = away  # type: ignore[method-assign]
+        monkeypatch.setattr(laid.combiner._intake, "submit", away)
         assert (await line(set_up)).status == "missing"
 
 
-async def test_a_refused_result_is_logged_with_its_code(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refused_result_is_logged_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
         set_up.live()
@@ -356,7 +361,7 @@ async def test_a_refused_result_is_logged_with_its_code(tmp_path: Path, caplog: 
         async def refuse(*_: object) -> pb.Receipt:
             return pb.Receipt(accepted=False, code="wrong_base", reason="another model")
 
-        laid.combiner._intake.submit = refuse  # type: ignore[method-assign]
+        monkeypatch.setattr(laid.combiner._intake, "submit", refuse)
         await laid.start("c0", settings=set_up.settings())
         await until(lambda: "was refused: wrong_base: another model" in caplog.text)
 

@@ -308,3 +308,18 @@ async def test_an_upload_after_the_client_has_failed_is_refused_with_the_code(tm
         await one.submit("r1", failure=pb.Failure(code="task_timeout", reason="too slow"))
         with pytest.raises(BadInput, match="task_timeout"):
             await send(laid, one, 1.0)
+
+
+async def test_a_mistake_in_a_phase_ends_the_round_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Journal, "open_round", broken)
+    async with table(tmp_path) as laid:
+        await stage(laid, "a")
+        await laid.start("a")
+        outcome = await laid.outcome()
+        assert (outcome.code, outcome.reason) == ("internal", "RuntimeError: a mistake")
+        assert [(c.client_id, c.status) for c in outcome.clients] == [("a", "missing")]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -141,3 +142,21 @@ def test_a_second_combiner_of_a_name_is_refused_while_the_first_answers(state: S
 def test_odd_combiners_are_refused(state: SqliteState, name: str, address: str) -> None:
     with pytest.raises(BadInput):
         add_combiner(state, [], name=name, identity="1", address=address)
+
+
+def test_an_announcement_that_meets_another_at_the_same_moment_is_tried_again(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_combiner(state, [], name="a", identity="1", address="host:1")
+    replace = state.replace
+
+    def beaten(collection: str, document: dict[str, Any]) -> dict[str, Any]:
+        monkeypatch.undo()
+        replace(collection, document | {"address": "host:2"})
+        return replace(collection, document)
+
+    monkeypatch.setattr(state, "replace", beaten)
+    add_combiner(state, [], name="a", identity="1", address="host:3")
+    entry = state.get("combiners", "a")
+    assert entry is not None
+    assert entry["address"] == "host:3"

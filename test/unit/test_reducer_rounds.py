@@ -305,3 +305,14 @@ def test_a_metric_that_some_do_not_report_is_weighted_over_those_who_do() -> Non
         {"status": "failed", "num_examples": 9, "metrics": {"a": 9.0}},
     ]
     assert weighted_metrics(lines) == ({"a": 0.25, "b": 2.0}, 4)
+
+
+async def test_a_combiner_that_says_nothing_any_more_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedn.combiner.control.PROGRESS_S", 600.0)
+    monkeypatch.setattr("fedn.reducer.combiner_link.SILENCE_S", 0.1)
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        client = await laid.client("c0", "a", hangs)
+        with pytest.raises(QuorumNotMet, match="said nothing for"):
+            await soon(laid.round(laid.plan(client), give_up_s=0.0).run())

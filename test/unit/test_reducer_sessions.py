@@ -90,6 +90,18 @@ async def test_a_validation_that_fails_costs_no_round(tmp_path: Path) -> None:
         assert len(laid.desk.trail.records()) == 3
 
 
+async def test_a_package_that_cannot_validate_is_not_asked_to(tmp_path: Path) -> None:
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        client = await laid.client("c0", "a", learns(1.0))
+        package = laid.desk.state.get("context", "package")
+        assert package is not None
+        laid.desk.state.replace("context", package | {"entry_points": {"train": []}})
+        session = create(laid, validate=True)
+        async with leading(laid):
+            assert (await ended(laid, session))["status"] == "finished"
+        assert [task.round_id for task in client.tasks] == [f"{session}.{number}.train.1" for number in (1, 2)]
+
+
 async def test_a_session_without_its_clients_says_so_and_ends_by_wait_timeout(tmp_path: Path) -> None:
     async with reducer(tmp_path, combiners=("a",)) as laid:
         await laid.client("c0", "a", learns(1.0))

@@ -1,0 +1,89 @@
+"""What travels between a client and its combiner for a task; tried again until it is done or the task is over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from fedn.client.link import Link
+from fedn.errors import CombinerUnreachable, FednError
+from fedn.wire.settings import TransferSettings
+from fedn.wire.status import rpc_errors
+from fedn.wire.transfer import download, until_done, upload
+from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc
+
+log = logging.getLogger(__name__)
+
+SUBMIT_DEADLINE_S = 60.0
+
+GiveUp = Callable[[], bool]
+
+
+class Transfers:
+    """Each attempt goes over the connection of that moment; a lost one is waited for."""
+
+    def __init__(self, link: Link, *, identity: str, stall_timeout_s: float) -> None:
+        self._link = link
+        self._identity = identity
+        self._settings = TransferSettings(stall_timeout_s=stall_timeout_s)
+        self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
+
+    async def fetch(self, digest: str, size: int, destination: Path, *, give_up: GiveUp) -> None:
+        """Download a blob unless it is there."""
+        if destination.exists():
+            return
+
+        async def attempt() -> None:
+            channel = await self._link.channel()
+            await download(
+                channel,
+                digest=digest,
+                size=size,
+                destination=destination,
+                settings=self._settings,
+                moved=self._count,
+            )
+
+        await self._persist(attempt, give_up)
+
+    async def upload(self, path: Path, digest: str, round_id: str, *, give_up: GiveUp) -> None:
+        """Upload an update."""
+
+        async def attempt() -> None:
+            channel = await self._link.channel()
+            await upload(
+                channel,
+                path,
+                digest=digest,
+                round_id=round_id,
+                client_id=self._identity,
+                settings=self._settings,
+                moved=self._count,
+            )
+
+        await self._persist(attempt, give_up)
+
+    async def submit(self, result: pb.TaskResult, *, give_up: GiveUp) -> None:
+        """Hand in a result; one that is not taken, or refused, is logged."""
+        receipt = pb.Receipt()
+
+        async def attempt() -> None:
+            stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
+            async with rpc_errors(unreachable=CombinerUnreachable):
+                receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+
+        try:
+            await self._persist(attempt, give_up)
+        except FednError as error:
+            log.warning("the result of %s was not taken: %s", result.task_id, error)
+            return
+        if not receipt.accepted:
+            log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[None]], give_up: GiveUp) -> None:
+        await until_done(attempt, give_up=give_up, progressed=lambda: self._moved)
+
+    def _count(self, moved: int) -> None:
+        self._moved += moved

@@ -1,0 +1,391 @@
+"""Every route of the reducer: as JSON with its error form, and as a page for a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+
+from fedn.config import ReducerSettings
+from fedn.errors import NoCombiner, Unavailable
+from fedn.model.safetensors import write_model
+from fedn.package.archive import create
+from fedn.package.project import load_project
+from fedn.reducer.app import create_app
+from fedn.reducer.desk import Desk
+from fedn.reducer.engine import Engine
+from fedn.reducer.session_config import SessionConfig
+from test.unit.client_bench import FEDN_YAML
+from test.unit.combiner_bench import table
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+LIMIT = 64 * 1024
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A desk whose engine never leads, so that sessions stay as the routes left them."""
+    settings = ReducerSettings(dir=tmp_path / "reducer", max_model_bytes=LIMIT, max_package_bytes=LIMIT)
+    desk = Desk.open(settings)
+    desk.state.insert("leases", {"_id": "control", "term": 1, "beat": 0, "holder": "another"})
+    yield replace(desk, settings=replace(settings, lease_s=3600.0))
+    desk.close()
+
+
+@pytest.fixture
+def app(desk: Desk) -> Iterator[Flask]:
+    engine = Engine(desk)
+    engine.start()
+    yield create_app(desk, engine)
+    engine.stop()
+
+
+@pytest.fixture
+def client(app: Flask) -> Any:
+    return app.test_client()
+
+
+def model(folder: Path, *, value: float = 0.0, size: int = 4) -> bytes:
+    path = folder / "model"
+    write_model(path, {"w": np.full(size, value, np.float32)})
+    return path.read_bytes()
+
+
+def package(folder: Path) -> bytes:
+    project = folder / "project"
+    (project / "client").mkdir(parents=True, exist_ok=True)
+    (project / "fedn.yaml").write_text(FEDN_YAML)
+    (project / "client" / "puppet.py").write_text("")
+    archive = folder / "package.tar"
+    create(load_project(project), archive)
+    return archive.read_bytes()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def error(response: Any, status: int) -> tuple[str, str]:
+    """The error's code and reason; the form is the same for every route."""
+    assert response.status_code == status, response.text
+    assert response.is_json
+    assert set(response.json) == {"error"}
+    assert set(response.json["error"]) == {"code", "reason", "detail"}
+    return response.json["error"]["code"], response.json["error"]["reason"]
+
+
+def ready(client: Any, folder: Path) -> None:
+    """Seed and package are there."""
+    assert client.post("/seed", data=model(folder)).status_code == 201
+    assert client.post("/context", data=package(folder)).status_code == 201
+
+
+def test_the_network(client: Any) -> None:
+    for path in ("/", "/api/v1/network"):
+        shown = client.get(path).json
+        assert (shown["combiners"], shown["connected"], shown["seed"], shown["session"]) == ([], 0, None, None)
+
+
+def test_health_and_readiness(client: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.get("/health").json == {"status": "ok"}
+    assert client.get("/ready").json == {"status": "ready"}
+
+    def locked(*_: object) -> int:
+        raise Unavailable("the store is locked")
+
+    monkeypatch.setattr(desk.state, "count", locked)
+    answer = client.get("/ready")
+    assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "unavailable"
+    assert client.get("/health").status_code == 200
+
+
+def test_a_combiner_announces_itself(client: Any) -> None:
+    said = {"name": "north", "identity": "1", "address": "127.0.0.1:1"}
+    for _ in range(2):
+        answer = client.post("/add", json=said)
+        assert (answer.status_code, answer.json) == (201, {"name": "north"})
+    (combiner,) = client.get("/").json["combiners"]
+    assert (combiner["name"], combiner["up"]) == ("north", False)
+    assert client.post("/add", data=said).status_code == 201  # a form
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"name": "north", "identity": "1", "address": "nowhere"},
+        {"name": "", "identity": "1", "address": "h:1"},
+        {"name": None, "identity": "1", "address": "h:1"},
+        {"name": "north", "identity": "1", "address": "h:1", "adress": "h:1"},
+        ["north"],
+        "north",
+    ],
+)
+def test_an_odd_announcement_is_refused(client: Any, sent: Any) -> None:
+    assert error(client.post("/add", json=sent), 400)[0] == "bad_input"
+
+
+def test_a_client_without_a_combiner_has_no_seat(client: Any) -> None:
+    asked = {"client_id": "id", "name": "c"}
+    assert error(client.get("/assign", query_string=asked), 503) == (
+        NoCombiner.code,
+        "no combiner has announced itself yet",
+    )
+    assert error(client.get("/assign"), 400)[0] == "bad_input"
+
+
+async def test_a_client_is_given_its_seat(app: Flask, tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        client: Any = app.test_client()
+        said = {"name": "north", "identity": laid.combiner.identity, "address": laid.combiner.address}
+        assert (await asyncio.to_thread(client.post, "/add", json=said)).status_code == 201
+        asked = {"client_id": "id", "name": "c", "combiner": "north"}
+        given = await asyncio.to_thread(client.get, "/assign", query_string=asked)
+        assert given.json == {
+            "client_id": "id",
+            "name": "c",
+            "part": 0,
+            "combiner": "north",
+            "address": laid.combiner.address,
+        }
+        other = said | {"identity": "another"}
+        assert error(await asyncio.to_thread(client.post, "/add", json=other), 409)[0] == "name_taken"
+        wrong = asked | {"combiner": "zebra"}
+        assert error(await asyncio.to_thread(client.get, "/assign", query_string=wrong), 404)[0] == "not_found"
+
+
+def test_the_seed_is_planted_once(client: Any, desk: Desk, tmp_path: Path) -> None:
+    assert error(client.get("/seed"), 409)[0] == "seed_missing"
+    content = model(tmp_path)
+    for _ in range(2):
+        answer = client.post("/seed", data=content)
+        assert answer.status_code == 201
+        assert answer.json == {"model": sha256(content), "tensors": 1, "bytes": len(content)}
+    assert client.get("/seed").json == {"model": sha256(content)}
+    before = set(desk.blobs.digests())
+    assert error(client.post("/seed", data=model(tmp_path, value=1.0)), 409)[0] == "seed_exists"
+    assert set(desk.blobs.digests()) == before
+
+
+BAD_SEEDS: dict[str, tuple[Callable[[bytes], bytes], int, str]] = {
+    "nothing": (lambda content: b"", 400, "bad_input"),
+    "garbage": (lambda content: b"garbage", 400, "model_invalid"),
+    "cut short": (lambda content: content[:-1], 400, "model_invalid"),
+    "a header that is too large": (lambda content: (2**40).to_bytes(8, "little") + content[8:], 400, "model_invalid"),
+    "too large": (lambda content: bytes(LIMIT + 1), 413, "model_too_large"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_SEEDS)
+@pytest.mark.parametrize("as_form", [False, True])
+def test_a_seed_that_is_none_leaves_nothing(client: Any, desk: Desk, tmp_path: Path, what: str, as_form: bool) -> None:
+    change, status, code = BAD_SEEDS[what]
+    sent = change(model(tmp_path))
+    data: Any = {"seed": (io.BytesIO(sent), "seed")} if as_form else sent
+    assert error(client.post("/seed", data=data), status)[0] == code
+    assert list(desk.blobs.digests()) == []
+    assert list(desk.uploads.iterdir()) == []
+    assert not desk.trail.records()
+
+
+def test_a_seed_whose_announced_size_is_too_large_is_not_read(client: Any) -> None:
+    assert error(client.post("/seed", data=bytes(LIMIT + 2**20 + 1)), 413)[0] == "model_too_large"
+
+
+def test_a_seed_without_numbers_is_refused(client: Any, tmp_path: Path) -> None:
+    assert error(client.post("/seed", data=model(tmp_path, value=float("nan"))), 400)[0] == "non_finite"
+
+
+def test_a_form_without_its_file_is_refused(client: Any) -> None:
+    data = {"sed": (io.BytesIO(b"x"), "seed")}
+    assert error(client.post("/seed", data=data), 400) == ("bad_input", "the form has no file 'seed'")
+
+
+def test_the_compute_package_is_replaced_but_not_during_a_session(client: Any, desk: Desk, tmp_path: Path) -> None:
+    assert error(client.get("/context"), 409)[0] == "package_missing"
+    assert error(client.get("/context/archive"), 409)[0] == "package_missing"
+    content = package(tmp_path)
+    for _ in range(2):
+        answer = client.post("/context", data=content)
+        assert answer.status_code == 201
+        assert answer.json["digest"] == sha256(content)
+        assert answer.json["entry_points"]["train"] == ["python", "puppet.py", "train"]
+    assert client.get("/context").json["package"] == answer.json
+    with client.get("/context/archive") as archive:
+        assert archive.data == content
+    running = desk.sessions.create(SessionConfig())["_id"]
+    code, reason = error(client.post("/context", data=content), 409)
+    assert code == "session_running"
+    assert running in reason
+
+
+def test_a_package_that_is_none_leaves_nothing(client: Any, desk: Desk) -> None:
+    assert error(client.post("/context", data=b"garbage"), 400)[0] == "package_invalid"
+    for size in (LIMIT + 1, LIMIT + 2**20 + 1):
+        code, reason = error(client.post("/context", data=bytes(size)), 400)
+        assert code == "package_invalid"
+        assert str(LIMIT) in reason
+    assert list(desk.blobs.digests()) == []
+    assert list(desk.uploads.iterdir()) == []
+
+
+def test_what_a_session_can_be_asked(client: Any) -> None:
+    shown = client.get("/start").json
+    assert shown["running"] is None
+    options = {option["name"]: option for option in shown["options"]}
+    assert options["rounds"]["default"] == 10
+    assert options["clients_required"]["min"] == 1
+
+
+def test_a_session_needs_seed_and_package(client: Any, tmp_path: Path) -> None:
+    assert error(client.post("/start", json={}), 409)[0] == "seed_missing"
+    client.post("/seed", data=model(tmp_path))
+    assert error(client.post("/start", json={}), 409)[0] == "package_missing"
+
+
+def test_a_session_is_started_once_and_stopped(client: Any, tmp_path: Path) -> None:
+    ready(client, tmp_path)
+    started = client.post("/start", json={"rounds": 3, "validate": False})
+    assert started.status_code == 202
+    session = started.json["session"]
+    assert (started.json["config"]["rounds"], started.json["config"]["validate"]) == (3, False)
+    second = client.post("/api/v1/sessions", data={"rounds": "4"})
+    assert error(second, 409)[0] == "session_running"
+    assert second.json["error"]["detail"] == {"session": session}
+    assert client.get("/start").json["running"] == session
+    assert client.get("/").json["session"]["id"] == session
+    stopped = client.post(f"/api/v1/sessions/{session}/stop")
+    assert (stopped.status_code, stopped.json) == (202, {"session": session, "status": "waiting"})
+    assert error(client.post("/api/v1/sessions/s-none/stop"), 404)[0] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ({"rouns": 3}, "did you mean 'rounds'"),
+        ({"rounds": 0}, "not between 1 and"),
+        ({"rounds": "three"}, "expected a whole number"),
+        ({"clients_required": 3, "clients_requested": 2}, "fewer than clients_required"),
+    ],
+)
+def test_an_odd_session_is_refused(client: Any, sent: dict[str, Any], words: str) -> None:
+    code, reason = error(client.post("/start", json=sent), 400)
+    assert code == "config_invalid"
+    assert words in reason
+
+
+def test_bodies_of_fields_have_a_limit(client: Any) -> None:
+    huge = {"rounds": "3" * 2**20}
+    assert error(client.post("/start", json=huge), 400)[0] == "bad_input"
+    chunked = client.post("/start", data=b"{}", headers={"Transfer-Encoding": "chunked"})
+    assert "say its length" in error(chunked, 400)[1]
+
+
+def test_sessions_are_listed_and_shown(client: Any, desk: Desk) -> None:
+    assert error(client.get("/plot"), 404)[0] == "not_found"
+    first = desk.sessions.create(SessionConfig(rounds=1))["_id"]
+    desk.sessions.end(first, "failed", code="quorum_not_met", reason="0 of 1")
+    second = desk.sessions.create(SessionConfig(rounds=2))["_id"]
+    for number, status in ((1, "failed"), (2, "started")):
+        key = f"{second}.1.train.{number}"
+        begun = {"round_id": key, "session": second, "round": 1, "kind": "train", "participants": []}
+        desk.state.insert("rounds", {"_id": key, "started": float(number), "status": status} | begun)
+    listed = client.get("/api/v1/sessions").json["sessions"]
+    assert [(s["id"], s["status"]) for s in listed] == [(second, "waiting"), (first, "failed")]
+    assert client.get("/plot").json["session"]["id"] == second
+    assert client.get(f"/plot?session={first}").json["session"]["code"] == "quorum_not_met"
+    assert client.get(f"/api/v1/sessions/{second}").json["rounds"][0]["status"] == "started"
+    rounds = client.get(f"/api/v1/sessions/{second}/rounds/1").json["rounds"]
+    assert [r["status"] for r in rounds] == ["failed", "started"]
+    assert not any(key.startswith("_") for r in rounds for key in r)
+    for path in ("/plot?session=s-none", "/api/v1/sessions/s-none", "/api/v1/sessions/s-none/rounds/1"):
+        assert error(client.get(path), 404)[0] == "not_found"
+
+
+def test_the_trail_and_its_blobs_are_read_only(client: Any, tmp_path: Path) -> None:
+    content = model(tmp_path)
+    client.post("/seed", data=content)
+    for path in ("/trail", "/api/v1/trail"):
+        (record,) = client.get(path).json["records"]
+        assert record["model"] == sha256(content)
+    for path in (f"/api/v1/models/{sha256(content)}", f"/api/v1/receipts/{sha256(content)}"):
+        with client.get(path) as blob:
+            assert blob.data == content
+    assert error(client.get(f"/api/v1/models/{'0' * 64}"), 404)[0] == "not_found"
+    assert error(client.get("/api/v1/models/..%2Fstate.db"), 404)
+    assert error(client.get("/api/v1/models/latest"), 400)[0] == "bad_input"
+    for method in (client.post, client.put, client.patch, client.delete):
+        assert error(method("/api/v1/trail"), 405)[0] == "method_not_allowed"
+
+
+def test_what_is_not_there_and_what_breaks_has_the_same_form(
+    client: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert error(client.get("/nowhere"), 404)[0] == "not_found"
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(type(desk.sessions), "all", broken)
+    assert error(client.get("/api/v1/sessions"), 500)[0] == "internal"
+
+
+@pytest.mark.parametrize(
+    ("accept", "page"),
+    [
+        (None, False),
+        ("*/*", False),
+        ("application/json", False),
+        ("text/html", True),
+        (BROWSER["Accept"], True),
+        ("application/json, text/html;q=0.9", False),
+        ("text/html;q=0.9, application/json;q=0.8", True),
+        ("image/png", False),
+    ],
+)
+def test_pages_are_for_those_who_ask_for_them_first(client: Any, accept: str | None, page: bool) -> None:
+    answer = client.get("/", headers={"Accept": accept} if accept else {})
+    assert answer.mimetype == ("text/html" if page else "application/json")
+
+
+@pytest.mark.parametrize("path", ["/", "/seed", "/context", "/start", "/plot", "/trail"])
+@pytest.mark.parametrize("filled", [False, True])
+def test_pages_have_a_title(client: Any, tmp_path: Path, path: str, filled: bool) -> None:
+    if filled:
+        ready(client, tmp_path)
+        client.post("/start", json={})
+    answer = client.get(path, headers=BROWSER)
+    assert answer.status_code == 200
+    assert "<title>" in answer.text
+
+
+def test_errors_are_pages_for_a_browser(client: Any) -> None:
+    for answer, status in (
+        (client.get("/nowhere", headers=BROWSER), 404),
+        (client.post("/start", data={}, headers=BROWSER), 409),
+    ):
+        assert answer.status_code == status
+        assert "<title>" in answer.text
+
+
+def test_forms_lead_a_browser_on(client: Any, tmp_path: Path) -> None:
+    seed = {"seed": (io.BytesIO(model(tmp_path)), "seed.safetensors")}
+    answer = client.post("/seed", data=seed, headers=BROWSER)
+    assert (answer.status_code, answer.location) == (303, "/seed")
+    answer = client.post("/context", data={"package": (io.BytesIO(package(tmp_path)), "p.tar")}, headers=BROWSER)
+    assert (answer.status_code, answer.location) == (303, "/context")
+    answer = client.post("/start", data={"rounds": "2", "seed": ""}, headers=BROWSER)
+    session = client.get("/start").json["running"]
+    assert (answer.status_code, answer.location) == (303, f"/plot?session={session}")
+    config = client.get("/").json["session"]["config"]
+    assert (config["rounds"], config["validate"]) == (2, False)  # an unticked box is not sent
+    answer = client.post(f"/api/v1/sessions/{session}/stop", headers=BROWSER)
+    assert (answer.status_code, answer.location) == (303, f"/plot?session={session}")
