@@ -170,8 +170,7 @@ async def _beat(stream: grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCom
 
 async def _work(address: str, channel: grpc.aio.Channel, task: pb.RunTask, client_id: str, update: Path) -> None:
     model = update.with_name(f"model-of-{client_id}")
-    async with dial(address) as own:  # as a client does
-        await download(own, digest=task.model, size=task.model_size, destination=model)
+    await download(channel, digest=task.model, size=task.model_size, destination=model)
     digest = await asyncio.to_thread(digest_of, update)
     async with dial(address) as own:  # as a client does
         await upload(own, update, digest=digest, round_id=task.round_id, client_id=client_id)

@@ -42,6 +42,7 @@ class Job(NamedTuple):
     verb: str
     path: Path = Path()
     digest: str = ""
+    size: int = 0  # bytes, of a download
 
 
 def run(*, clients: int = CLIENTS, blob_bytes: int = BLOB_BYTES, repeats: int = REPEATS) -> list[Figure]:
@@ -61,7 +62,7 @@ def run(*, clients: int = CLIENTS, blob_bytes: int = BLOB_BYTES, repeats: int = 
 
         def down(count: int) -> float:
             targets = [folder / f"got{i}" for i in range(count)]
-            jobs = [Job("down", to, digest) for to, (_, digest) in zip(targets, blobs, strict=False)]
+            jobs = [Job("down", to, digest, blob_bytes) for to, (_, digest) in zip(targets, blobs, strict=False)]
             seconds = _run(hands[:count], jobs)
             for target in targets:
                 target.unlink()
@@ -144,7 +145,7 @@ def _client(parent: Connection, port: int) -> None:
                 if job.verb == "up":
                     await upload(channel, job.path, digest=job.digest)
                 else:
-                    await download(channel, digest=job.digest, size=BLOB_BYTES, destination=job.path)
+                    await download(channel, digest=job.digest, size=job.size, destination=job.path)
                 parent.send("done")
 
     asyncio.run(work())

@@ -31,13 +31,19 @@ class Child:
 
 
 class Processes:
-    """Use as a context manager: on leaving, none of them is left."""
+    """Use as a context manager: on leaving, none of them is left.
 
-    def __init__(self, logs: Path) -> None:
+    With `orphans` none of *their* descendants is left either, and nothing interrupts the stopping; this is for a
+    program that does nothing else, since all of its descendants are taken for theirs.
+    """
+
+    def __init__(self, logs: Path, *, orphans: bool = False) -> None:
         self._logs = logs
+        self._orphans = orphans
         self._children: list[Child] = []
         logs.mkdir(parents=True, exist_ok=True)
-        adopt_orphans()
+        if orphans:
+            adopt_orphans()
 
     def __enter__(self) -> Processes:
         return self
@@ -70,7 +76,8 @@ class Processes:
 
     def stop(self) -> None:
         """SIGTERM to all, then SIGKILL to whoever is left. A second Ctrl-C must not come between."""
-        ignore_interrupts()
+        if self._orphans:
+            ignore_interrupts()
         for child in self._children:
             if child.process.poll() is None:
                 child.process.terminate()
@@ -87,7 +94,8 @@ class Processes:
                 continue
         for child in self._children:
             child.process.wait()
-        kill_descendants()
+        if self._orphans:
+            kill_descendants()
 
 
 def on_interrupt(act: Callable[[int, FrameType | None], None]) -> None:

@@ -117,7 +117,7 @@ class Sandbox:
 
     def run(self) -> None:
         """Start, train, verify, stop. Raises what ended the session, if it did not finish."""
-        with Live(self._size.rounds) as live, Processes(self._folder / "logs") as processes:
+        with Live(self._size.rounds) as live, Processes(self._folder / "logs", orphans=True) as processes:
             live.say(f"{self._project.name}: {self._size.combiners} combiners, {self._size.clients} clients")
             seed, package = self._build()
             with ReducerApi(self._address) as api:

@@ -188,11 +188,15 @@ def test_a_bad_seed_is_refused_and_nothing_is_stored(seedless: Network, what: st
     assert seedless.http.get(f"{seedless.address}/seed").json()["error"]["code"] == "seed_missing"
 
 
-@pytest.mark.parametrize("path", ["/seed", "/context"])
-def test_what_is_too_large_is_refused_and_nothing_is_stored(seedless: Network, path: str) -> None:
-    for content in (b"\0" * (2**16 + 1), b"\0" * 2**22):
-        answered = seedless.send(path, content)
-        assert answered.status_code == 413
+@pytest.mark.parametrize(
+    ("path", "status", "code"), [("/seed", 413, "model_too_large"), ("/context", 400, "package_invalid")]
+)
+def test_what_is_too_large_is_refused_and_nothing_is_stored(
+    seedless: Network, path: str, status: int, code: str
+) -> None:
+    for size in (2**16 + 1, 2**26):
+        answered = seedless.send(path, b"\0" * size)
+        assert (answered.status_code, error_of(answered)["code"]) == (status, code)
         assert str(2**16) in error_of(answered)["reason"]
     assert not files_of(seedless.folder / "reducer" / "blobs")
     assert not files_of(seedless.folder / "reducer" / "uploads")

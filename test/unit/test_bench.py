@@ -1,0 +1,45 @@
+"""Every benchmark in a tiny size, so that it cannot rot; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import bench.__main__ as command
+from bench import fold, memory, rounds, transfer
+from bench.figure import Figure
+
+
+def positive(figures: list[Figure]) -> bool:
+    return all(math.isfinite(f.value) and f.value >= 0 for f in figures) and any(f.value > 0 for f in figures)
+
+
+def test_fold_runs() -> None:
+    assert positive(fold.run(updates=2, elements=20_000, runs=1))
+
+
+def test_transfer_runs() -> None:
+    assert positive(transfer.run(clients=2, blob_bytes=100_000, repeats=1))
+
+
+def test_rounds_runs() -> None:
+    assert positive(rounds.run(rounds=4, clients=2))
+
+
+def test_memory_runs() -> None:
+    assert positive(memory.run(few=1, many=2, blob_bytes=100_000))
+
+
+def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = [Figure("good", 2.0, "s", target=3.0), Figure("bad", 2.0, "GB/s", target=3.0, more_is_better=True)]
+    monkeypatch.setitem(command.BENCHMARKS, "fold", lambda: figures)
+    done = CliRunner().invoke(command.main, ["fold", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 1
+    assert "MISSED" in done.output
+    assert json.loads((tmp_path / "out.json").read_text())[0]["name"] == "good"
