@@ -1,4 +1,4 @@
-"""What a round is to do: laid out once, kept in the round's document, the same for every leader that goes on with it."""
+"""What a round is to do: laid out once, kept in the round's document, the same for every leader."""
 
 from __future__ import annotations
 

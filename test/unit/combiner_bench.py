@@ -18,8 +18,7 @@ from fedn.model.safetensors import write_model
 from fedn.wire.channel import dial
 from fedn.wire.transfer import download, upload
 from fedn.wire.v1 import combiner_pb2 as pb
-from fedn.wire.v1 import combiner_pb2_grpc, control_pb2_grpc
-from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1 import combiner_pb2_grpc, control_pb2, control_pb2_grpc
 
 WAIT_S = 20.0
 
@@ -39,7 +38,8 @@ class Hand:
         hello = pb.Hello(client_id=self.client_id, name=self.client_id, part=part)
         await self.stream.write(pb.ClientEvent(hello=hello))
         first = await asyncio.wait_for(self.stream.read(), WAIT_S)
-        return first.welcome
+        welcome: pb.Welcome = first.welcome
+        return welcome
 
     async def task(self) -> pb.RunTask:
         """The next command, which must be a task."""
@@ -111,29 +111,30 @@ class Table:
         settings: str = "{}",
     ) -> None:
         """Start a round."""
-        request = control.StartRoundRequest(
+        request = control_pb2.StartRoundRequest(
             term=term,
             round_id=round_id,
             session_id="s",
             round=1,
-            kind=control.RoundKind.Value(f"ROUND_KIND_{kind}"),
+            kind=f"ROUND_KIND_{kind}",
             model=self.model,
             model_size=self.model_size,
             package=self.package,
             package_size=self.package_size,
-            participants=[control.Participant(client_id=c, part=k, seed=k) for k, c in enumerate(clients)],
+            participants=[control_pb2.Participant(client_id=c, part=k, seed=k) for k, c in enumerate(clients)],
             round_timeout_s=timeout_s,
             settings=settings,
         )
         await self.control.StartRound(request)
 
-    async def outcome(self, round_id: str = "r1", term: int = 1) -> control.RoundOutcome:
+    async def outcome(self, round_id: str = "r1", term: int = 1) -> control_pb2.RoundOutcome:
         """Wait for the outcome."""
 
-        async def last() -> control.RoundOutcome:
-            async for progress in self.control.AwaitRound(control.AwaitRoundRequest(term=term, round_id=round_id)):
+        async def last() -> control_pb2.RoundOutcome:
+            async for progress in self.control.AwaitRound(control_pb2.AwaitRoundRequest(term=term, round_id=round_id)):
                 if progress.HasField("outcome"):
-                    return progress.outcome
+                    outcome: control_pb2.RoundOutcome = progress.outcome
+                    return outcome
             raise AssertionError("the stream ended without an outcome")
 
         return await asyncio.wait_for(last(), WAIT_S)
@@ -147,8 +148,13 @@ class Table:
 
 def settings(folder: Path, **more: Any) -> CombinerSettings:
     """Settings of a combiner for a test; a `Hand` has no heart, so silence is borne for long."""
-    usual = {"name": "north", "dir": folder / "combiner", "reconnect_grace_s": 5.0, "heartbeat_s": 600.0}
-    return CombinerSettings(**usual | more)
+    usual: dict[str, Any] = {
+        "name": "north",
+        "dir": folder / "combiner",
+        "reconnect_grace_s": 5.0,
+        "heartbeat_s": 600.0,
+    }
+    return CombinerSettings(**(usual | more))
 
 
 @asynccontextmanager

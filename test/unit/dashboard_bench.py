@@ -99,7 +99,9 @@ class Bench:
     def commit(self, session: str, number: int) -> None:
         combiners = [{"combiner": "north", "model": f"{number:064d}", "weight": 720}]
         receipt, aggregator = f"{number + 500:064d}", {"name": "fedavg"}
-        self.desk.trail.append(Commit(session, number, f"{number:064x}", combiners, receipt, aggregator, 1.7e9))
+        parent = (self.desk.trail.latest() or {})["model"]
+        model = f"{number:064x}"
+        self.desk.trail.append(Commit(session, number, parent, model, combiners, receipt, aggregator, 1.7e9))
 
     def round(
         self,
