@@ -1,4 +1,4 @@
-"""A combiner's anonymous memory while it takes updates of 10 MB: from 100 clients at once, and from 10.
+"""A combiner's anonymous memory while it takes 100 updates of 10 MB: from 100 clients at once, and from 10.
 
 The combiner is a process of its own; the clients share another, each with a connection of its own, and follow
 a script: fetch the model, upload an update, submit. This process is the reducer, and watches.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import struct
 import tempfile
 import time
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ NOWHERE = "http://127.0.0.1:9"  # a combiner works without its reducer's REST in
 
 @dataclass(frozen=True)
 class Seen:
-    """One round at a combiner: bytes and seconds."""
+    """Rounds at one combiner: bytes, and the seconds of the last one."""
 
     idle: int
     peak: int
@@ -47,40 +48,52 @@ class Seen:
 
 
 def run(*, few: int = FEW, many: int = MANY, blob_bytes: int = BLOB_BYTES) -> list[Figure]:
-    """Peaks in MB, their ratio, and the seconds of the large round."""
-    small, large = (_measure(clients, blob_bytes) for clients in (few, many))
+    """Peaks in MB, their ratio, and the seconds of the large round.
+
+    Both combiners take the same updates, one from many clients in one round, the other from few in several: a new
+    process needs some transfers until its memory is at its level.
+    """
+    model = _write_model(blob_bytes)
+    small, large = _measure(few, model, rounds=many // few), _measure(many, model, rounds=1)
     size = f"{blob_bytes / 1e6:g} MB"
     kernel = f"the kernel's own peak: at most {large.high_water / 1e6:.0f} MB"
-    ratio = large.peak / small.peak
-    rate = many * blob_bytes / 1e6 / large.seconds
+    rate = f"{many * blob_bytes / 1e6 / large.seconds:.0f} MB/s of updates, and as much of the model"
     return [
-        Figure(f"combiner's memory, {few} × {size}", small.peak / 1e6, "MB", note=f"idle {small.idle / 1e6:.0f} MB"),
-        Figure(f"combiner's memory, {many} × {size}", large.peak / 1e6, "MB", note=kernel),
-        Figure(f"combiner's memory, {many} to {few}", ratio, "×", target=1.2, note="peaks of RssAnon"),
-        Figure(f"round of {many} × {size}", large.seconds, "s", note=f"{rate:.0f} MB/s of updates, each fetched first"),
+        Figure(f"combiner, {few} × {size}", small.peak / 1e6, "MB", note=f"before: {small.idle / 1e6:.0f} MB"),
+        Figure(f"combiner, {many} × {size}", large.peak / 1e6, "MB", note=kernel),
+        Figure(f"combiner, {many} to {few}", large.peak / small.peak, "×", target=1.2, note="peaks of RssAnon"),
+        Figure(f"round of {many} × {size}", large.seconds, "s", note=rate),
     ]
 
 
-def _measure(clients: int, blob_bytes: int) -> Seen:
+def _measure(clients: int, model: bytes, *, rounds: int) -> Seen:
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name, Processes(Path(name) / "logs") as processes:
         place, port = Path(name), free_port()
         child = combiner(processes, place / "combiner", reducer=NOWHERE, port=port)
         address = f"127.0.0.1:{port}"
         wait_until(lambda: _attached(address) == 0, processes)
-        context = multiprocessing.get_context("spawn")
-        updates = [_write(place / f"update-{k}", blob_bytes, k + 1) for k in range(clients)]
-        uploaders = context.Process(target=_follow_script, args=(address, updates), daemon=True)
+        (place / "model").write_bytes(model)
+        (place / "package").write_bytes(b"nobody unpacks it")
+        updates = [place / f"update-{k}" for k in range(clients)]
+        for number, update in enumerate(updates, start=1):
+            update.write_bytes(model[:-4] + struct.pack("<f", number))
+        uploaders = multiprocessing.get_context("spawn").Process(target=_clients, args=(address, updates), daemon=True)
         uploaders.start()
         try:
             wait_until(lambda: _attached(address) == clients, processes)
             with peak(child.process.pid) as seen:
-                began = time.perf_counter()
-                asyncio.run(_round(address, place, clients, blob_bytes))
-                seconds = time.perf_counter() - began
-            return Seen(seen.at_first, seen.most, high_water(child.process.pid), seconds)
+                seconds = [asyncio.run(_round(address, place, clients, f"r{k}")) for k in range(rounds)]
+            return Seen(seen.at_first, seen.most, high_water(child.process.pid), seconds[-1])
         finally:
             uploaders.terminate()
             uploaders.join()
+
+
+def _write_model(size: int) -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "model"
+        write_model(path, {"weights": np.random.default_rng(0).standard_normal(size // 4, np.float32)})
+        return path.read_bytes()
 
 
 def _attached(address: str) -> int:
@@ -97,20 +110,14 @@ def _attached(address: str) -> int:
         return -1
 
 
-def _write(path: Path, size: int, number: int) -> Path:
-    weights = np.random.default_rng(0).standard_normal(size // 4, np.float32)
-    weights[-1] = number
-    write_model(path, {"weights": weights})
-    return path
-
-
-async def _round(address: str, place: Path, clients: int, blob_bytes: int) -> None:
-    """The reducer's part: order the round, wait for its outcome, fetch the sums."""
-    files = {digest_of(path): path for path in (_write(place / "model", blob_bytes, 0), _package(place / "package"))}
+async def _round(address: str, place: Path, clients: int, round_id: str) -> float:
+    """The reducer's part: order the round, wait for its outcome, fetch the sums. Returns its seconds."""
+    began = time.perf_counter()
+    files = {digest_of(path): path for path in (place / "model", place / "package")}
     model, package = files
     request = control.StartRoundRequest(
         term=1,
-        round_id="r",
+        round_id=round_id,
         session_id="s",
         round=1,
         kind=control.ROUND_KIND_TRAIN,
@@ -127,27 +134,23 @@ async def _round(address: str, place: Path, clients: int, blob_bytes: int) -> No
         for digest, path in files.items():
             await upload(channel, path, digest=digest)
         await reducer.StartRound(request)
-        async for progress in reducer.AwaitRound(control.AwaitRoundRequest(term=1, round_id="r")):
+        async for progress in reducer.AwaitRound(control.AwaitRoundRequest(term=1, round_id=round_id)):
             outcome = progress.outcome
         answers = [client.status for client in outcome.clients]
         if answers != ["accepted"] * clients:
             raise RoundFailed(f"{clients} updates were sent, and came to {answers}")
-        await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / "sum")
-        await reducer.EndRound(control.EndRoundRequest(term=1, round_id="r", committed=True))
+        await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / round_id)
+        await reducer.EndRound(control.EndRoundRequest(term=1, round_id=round_id, committed=True))
+    return time.perf_counter() - began
 
 
-def _package(path: Path) -> Path:
-    path.write_bytes(b"nobody unpacks it")
-    return path
-
-
-def _follow_script(address: str, updates: list[Path]) -> None:
-    async def follow() -> None:
+def _clients(address: str, updates: list[Path]) -> None:
+    async def follow_script() -> None:
         async with asyncio.TaskGroup() as group:
             for number, update in enumerate(updates):
                 group.create_task(_client(address, str(number), update))
 
-    asyncio.run(follow())
+    asyncio.run(follow_script())
 
 
 async def _client(address: str, client_id: str, update: Path) -> None:
@@ -170,6 +173,7 @@ async def _beat(stream: grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCom
 
 async def _work(address: str, channel: grpc.aio.Channel, task: pb.RunTask, client_id: str, update: Path) -> None:
     model = update.with_name(f"model-of-{client_id}")
+    model.unlink(missing_ok=True)
     await download(channel, digest=task.model, size=task.model_size, destination=model)
     digest = await asyncio.to_thread(digest_of, update)
     async with dial(address) as own:  # as a client does

@@ -116,7 +116,8 @@ class Agent:
 
     async def _welcomed(self, stream: Any, seat: Seat) -> float:
         try:
-            first = await asyncio.wait_for(stream.read(), WELCOME_TIMEOUT_S)
+            async with asyncio.timeout(WELCOME_TIMEOUT_S):
+                first = await stream.read()
         except TimeoutError:
             stream.cancel()
             raise CombinerUnreachable(f"the combiner at {seat.address} did not say welcome") from None

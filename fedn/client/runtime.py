@@ -147,7 +147,8 @@ async def _start(words: Sequence[str], cwd: Path, environ: Mapping[str, str], ou
 
 async def _ends_within(process: Process, seconds: float) -> bool:
     try:
-        await asyncio.wait_for(process.wait(), max(seconds, 0))
+        async with asyncio.timeout(max(seconds, 0)):
+            await process.wait()
     except TimeoutError:
         return False
     return True

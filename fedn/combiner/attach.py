@@ -59,7 +59,8 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
 
     async def _hello(self, events: Any) -> pb.Hello:
         try:
-            first = await asyncio.wait_for(anext(events), HELLO_TIMEOUT_S)
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await anext(events)
         except (TimeoutError, StopAsyncIteration):
             raise BadInput("the stream did not begin with a hello") from None
         if first.WhichOneof("event") != "hello" or not first.hello.client_id:

@@ -44,7 +44,8 @@ class ControlService(control_pb2_grpc.ControlServicer):
         while not round_.ended.is_set():
             yield round_.progress()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(round_.ended.wait(), PROGRESS_S)
+                async with asyncio.timeout(PROGRESS_S):
+                    await round_.ended.wait()
         yield round_.progress()
 
     @answers_errors

@@ -77,7 +77,11 @@ class CombinerLink:
         awaited = control.AwaitRoundRequest(term=request.term, round_id=request.round_id)
         stream: Any = self._control.AwaitRound(awaited)
         try:
-            while (progress := await asyncio.wait_for(stream.read(), SILENCE_S)) is not grpc.aio.EOF:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    progress = await stream.read()
+                if progress is grpc.aio.EOF:
+                    break
                 heard(1)
                 if progress.HasField("outcome"):
                     outcome: control.RoundOutcome = progress.outcome

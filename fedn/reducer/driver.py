@@ -53,7 +53,8 @@ class Driver:
                 await self._run(session)
                 continue
             try:
-                await asyncio.wait_for(woken.wait(), LOOK_AGAIN_S)
+                async with asyncio.timeout(LOOK_AGAIN_S):
+                    await woken.wait()
             except TimeoutError:
                 continue
 

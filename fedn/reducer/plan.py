@@ -1,4 +1,4 @@
-"""What a round is to do: laid out once, kept in the round's document, the same for every leader."""
+"""What a round is to do: laid out once, kept in the round's document, the same for the leader that goes on with it."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def in_a_round(net: Network) -> str:
     """Two clients train: c0 has delivered its update, c1 is waiting for `go`. The session's id."""
-    session = net.start(rounds=2, settings=net.moves(c1="wait@1"))
+    session = net.start(rounds=2, clients_required=2, settings=net.moves(c1="wait@1"))
     until(lambda: (live := net.session(session)["live"]) and live["answered"] == 1, "c0 has delivered")
     until(lambda: len(net.runs()) == 2, "c1 trains")
     return session
@@ -184,6 +184,9 @@ def same_end(net: Network, session: str, undisturbed: str) -> None:
     (net.folder / "go").touch()
     ended = net.finished(session)
     assert [line["updates"] for line in ended["rounds"]] == [2, 2]
+    for number in (1, 2):  # at the first attempt
+        records = net.get(f"/api/v1/sessions/{session}/rounds/{number}")["rounds"]
+        assert [record["kind"] for record in records] == ["train", "validate"]
     assert ended["rounds"][-1]["model"] == undisturbed
     assert net.fedn("trail", "verify").returncode == 0
 
