@@ -47,6 +47,7 @@
     │   └── ClientLost                 the client went away and did not come back in time
     ├── TrailBroken                the model trail does not verify
     ├── BlobCorrupt                a stored blob does not match its digest
+    ├── Stopped                    the session was asked to stop
     ├── FolderUnusable             a folder cannot be made or written
     └── Interrupted                stopped by the user
 """
@@ -357,6 +358,14 @@ class QuorumNotMet(RoundFailed):
 
     code = "quorum_not_met"
     remedy = "See why clients failed; or lower clients_required, or raise round_timeout."
+
+
+class Stopped(FednError):
+    """The session was asked to stop."""
+
+    code = "stopped"
+    exit_code = 9
+    remedy = "None needed: its finished rounds are in the trail, and the next session goes on from there."
 
 
 class TaskFailed(FednError):

@@ -16,7 +16,16 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from fedn.errors import FednError, PackageMissing, QuorumNotMet, RoundFailed, SeedMissing, StaleTerm, Unavailable
+from fedn.errors import (
+    FednError,
+    PackageMissing,
+    QuorumNotMet,
+    RoundFailed,
+    SeedMissing,
+    StaleTerm,
+    Stopped,
+    Unavailable,
+)
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.participants import ConnectedClient, choose
@@ -27,12 +36,6 @@ from fedn.reducer.session_config import SessionConfig
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 0.25  # between looks for a new session, a stop, or missing clients; never within a round
-
-
-class Stopped(FednError):
-    """The session was asked to stop."""
-
-    code = "stopped"
 
 
 class Driver:
