@@ -1,7 +1,8 @@
 """A combiner's anonymous memory while it takes 100 updates of 10 MB: from 100 clients at once, and from 10.
 
-The combiner is a process of its own; the clients share another, each with a connection of its own, and follow
-a script: fetch the model, upload an update, submit. This process is the reducer, and watches.
+The combiner is a process of its own; the clients share another, each with its own connection, and follow a
+script, with a real client's transfers: fetch the model, upload an update, submit. This process is the reducer,
+and watches.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from bench.anonymous import high_water, peak
 from bench.figure import Figure
 from bench.network import combiner, free_port, wait_until
 from fedn.cli.processes import Processes
+from fedn.client.link import Connection, Link
+from fedn.client.transfers import Transfers
 from fedn.errors import RoundFailed
 from fedn.model.safetensors import digest_of, write_model
 from fedn.wire.channel import dial
@@ -155,13 +158,15 @@ def _clients(address: str, updates: list[Path]) -> None:
 
 async def _client(address: str, client_id: str, update: Path) -> None:
     async with dial(address) as channel:
-        stub = combiner_pb2_grpc.CombinerStub(channel)
-        stream = stub.Attach()
+        link = Link()
+        link.connect(Connection(address, channel, asyncio.Queue()))
+        transfers = Transfers(link, identity=client_id, stall_timeout_s=ROUND_TIMEOUT_S)
+        stream = combiner_pb2_grpc.CombinerStub(channel).Attach()
         await stream.write(pb.ClientEvent(hello=pb.Hello(client_id=client_id, name=client_id)))
         beating = asyncio.create_task(_beat(stream))
         async for command in stream:
             if command.WhichOneof("command") == "run":
-                await _work(address, channel, command.run, client_id, update)
+                await _work(transfers, command.run, client_id, update)
         beating.cancel()
 
 
@@ -171,13 +176,16 @@ async def _beat(stream: grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCom
         await stream.write(pb.ClientEvent(heartbeat=pb.Heartbeat()))
 
 
-async def _work(address: str, channel: grpc.aio.Channel, task: pb.RunTask, client_id: str, update: Path) -> None:
+async def _work(transfers: Transfers, task: pb.RunTask, client_id: str, update: Path) -> None:
     model = update.with_name(f"model-of-{client_id}")
     model.unlink(missing_ok=True)
-    await download(channel, digest=task.model, size=task.model_size, destination=model)
+    await transfers.fetch(task.model, task.model_size, model, give_up=_never)
     digest = await asyncio.to_thread(digest_of, update)
-    async with dial(address) as own:  # as a client does
-        await upload(own, update, digest=digest, round_id=task.round_id, client_id=client_id)
+    await transfers.upload(update, digest, task.round_id, give_up=_never)
     result = pb.TaskResult(client_id=client_id, task_id=task.task_id, round_id=task.round_id)
     result.update.CopyFrom(pb.Update(model=digest, base_model=task.model, num_examples=1))
-    await combiner_pb2_grpc.CombinerStub(channel).Submit(result)
+    await transfers.submit(result, give_up=_never)
+
+
+def _never() -> bool:
+    return False

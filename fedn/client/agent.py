@@ -96,7 +96,7 @@ class Agent:
                 stream = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
                 heartbeat_s = await self._welcomed(stream, seat)
                 self._waits = delays()  # it was reachable: the next waits begin short again
-                self._link.connect(Connection(channel, events))
+                self._link.connect(Connection(seat.address, channel, events))
                 self._tasks.part = seat.part
                 log.info("attached to combiner %s at %s as part %d", seat.combiner, seat.address, seat.part)
                 heart = asyncio.create_task(beat(events, heartbeat_s))

@@ -221,7 +221,7 @@ async def test_a_link_gives_the_connection_of_now_and_drops_what_need_not_surviv
     await asyncio.sleep(0)
     assert not asking.done()
     channel = dial("127.0.0.1:1")
-    link.connect(Connection(channel, events))
+    link.connect(Connection("127.0.0.1:9", channel, events))
     assert await asyncio.wait_for(asking, 10) is channel
     link.tell(pb.ClientEvent())
     link.disconnect()

@@ -19,7 +19,7 @@ from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import upload
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
-from test.unit.combiner_bench import Hand, Table, table
+from test.unit.combiner_bench import Hand, Table, table, until
 
 ZEROS = {"w": np.zeros(4, np.float32)}
 
@@ -312,6 +312,7 @@ async def test_a_lower_term_is_refused_also_after_a_restart(tmp_path: Path) -> N
     async with table(tmp_path) as laid:
         await laid.stage(ZEROS)
         await laid.start("a", term=5)
+        await until(lambda: laid.combiner.rounds.get("r1").phase == "collect")
         with pytest.raises(StaleTerm):
             async with rpc_errors(unreachable=Conflict):
                 await laid.start("a", round_id="r2", term=4)
