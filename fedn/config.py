@@ -51,7 +51,7 @@ class ReducerSettings(Settings):
 
     role: ClassVar[str] = "reducer"
     host: str = field(default="127.0.0.1", metadata=HOST)
-    port: int = field(default=8090, metadata=rules("Port to listen at.", min=1, max=65535))
+    port: int = field(default=8090, metadata=rules("Port to listen at; 0 takes a free one.", min=0, max=65535))
     dir: Path = field(default=Path(".fedn/reducer"), metadata=rules("Folder of the state and the models."))
     workers: int = field(default=2, metadata=rules("Processes that answer requests.", min=1, max=64))
     threads: int = field(default=8, metadata=rules("Threads in each worker.", min=1, max=512))

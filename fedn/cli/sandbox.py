@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,19 +16,18 @@ import click
 
 from fedn.cli import failures
 from fedn.cli.live import Live, closing_table
+from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import write_seed
-from fedn.errors import BadInput, ConfigInvalid, PortTaken, ReducerUnreachable, Unavailable, from_code
+from fedn.errors import BadInput, ConfigInvalid, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
 from fedn.reducer.session_config import SessionConfig
 from fedn.storage.folder import prepare
 
-COME_UP_S = 60.0
 WAIT_S = 30.0  # for clients_required clients: here nobody starts one again that has died
 LOOK_S = 0.1
-DEFAULT_PORT = 8090
 a_file = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -113,15 +111,15 @@ class Sandbox:
         for path in (given["json_file"], given["model_file"]):
             if path is not None:
                 prepare(path.absolute().parent)  # now, and not after an hour of training
-        self._address = f"http://127.0.0.1:{free_port(given['port'])}"
+        self._address = ""
 
     def run(self) -> None:
         """Start, train, verify, stop. Raises what ended the session, if it did not finish."""
         with Live(self._size.rounds) as live, Processes(self._folder / "logs", orphans=True) as processes:
             live.say(f"{self._project.name}: {self._size.combiners} combiners, {self._size.clients} clients")
             seed, package = self._build()
+            self._address = start_reducer(processes, self._folder / "reducer", wanted=self._given["port"])
             with ReducerApi(self._address) as api:
-                self._start_reducer(processes, api)
                 live.say(f"dashboard {self._address}/")
                 api.upload("/context", package)
                 api.upload("/seed", seed)
@@ -150,22 +148,6 @@ class Sandbox:
         """Several trainers share this machine: each computes in one thread, and always in the same way."""
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         return one | dict(os.environ) | {"FEDN_PARTS": str(self._size.clients)}
-
-    def _start_reducer(self, processes: Processes, api: ReducerApi) -> None:
-        port = self._address.rpartition(":")[2]
-        arguments = ["run", "reducer", "--port", port, "--dir", str(self._folder / "reducer")]
-        reducer = processes.start("reducer", arguments, os.environ)
-        deadline = time.monotonic() + COME_UP_S
-        while True:
-            try:
-                api.get("/ready")
-                return
-            except (ReducerUnreachable, Unavailable):
-                if reducer.process.poll() is not None:
-                    raise broken(reducer) from None
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(LOOK_S)
 
     def _start_combiners(self, processes: Processes, api: ReducerApi) -> None:
         """All are up before the first client asks, so that the clients are spread evenly."""
@@ -257,11 +239,3 @@ def session_config(given: dict[str, Any]) -> dict[str, Any]:
     names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout")
     asked = {name: given[name] for name in names} | {"settings": settings, "wait_timeout": WAIT_S}
     return SessionConfig.parse(asked).as_json()
-
-
-def free_port(wanted: int | None) -> int:
-    """The wanted port; else the default if it is free, else any. Raises PortTaken."""
-    for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as probe:
-            return int(probe.getsockname()[1])
-    raise PortTaken(f"port {wanted} of 127.0.0.1 is in use" if wanted else "no port of 127.0.0.1 is free")

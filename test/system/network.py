@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -140,10 +141,13 @@ class Network:
         return self.roles[name]
 
     def reducer(self, *arguments: object, workers: int = 1) -> Role:
-        """Start the reducer, without waiting for it; a restart is at the same address."""
-        self.address = self.address or f"http://127.0.0.1:{free_port()}"
-        port, where = self.address.rpartition(":")[2], ["--dir", "reducer", "--lease-s", 2]
-        return self.run("reducer", "run", "reducer", "--port", port, "--workers", workers, *where, *arguments)
+        """Start the reducer, without waiting until it is ready; a restart is at the same address."""
+        port, where = self.address.rpartition(":")[2] or 0, ["--dir", "reducer", "--lease-s", 2]
+        role = self.run("reducer", "run", "reducer", "--port", port, "--workers", workers, *where, *arguments)
+        if not self.address:
+            role.says("reducer at http")
+            (self.address,) = re.findall(r"^reducer at (http\S+)$", role.text, re.MULTILINE)
+        return role
 
     def combiner(self, name: str = "north", *arguments: object) -> Role:
         """Start a combiner; a restart is in the same folder."""

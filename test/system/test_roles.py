@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from test.system.network import PUPPET, Network, command, complained, network, until
+from test.system.network import PUPPET, Network, command, complained, free_port, network, until
 
 NOBODY = "http://127.0.0.1:9"
 ROLES = ("reducer", "combiner", "client")
@@ -39,14 +39,9 @@ def test_a_second_process_in_a_folder_is_turned_away(role: str, fresh: Network) 
     if role == "client":
         fresh.client("c0").says("no combiner")
     folder = {"reducer": "reducer", "combiner": "north", "client": "c0"}[role]
-    port = () if role == "client" else ("--port", _free())
+    port = () if role == "client" else ("--port", 0)
     done = command("run", role, "--dir", folder, *port, cwd=fresh.folder)
     assert str(fresh.folder / folder) in complained(done, code="conflict", exit_code=4)
-
-
-def _free() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize("role", ["combiner", "client"])
@@ -82,7 +77,7 @@ def test_a_wrong_setting_names_where_it_comes_from(role: str, tmp_path: Path) ->
 
 
 def test_roles_find_each_other_in_any_order(fresh: Network) -> None:
-    fresh.address = f"http://127.0.0.1:{_free()}"
+    fresh.address = f"http://127.0.0.1:{free_port()}"
     fresh.client("c0").says("does not answer")
     fresh.combiner().says("does not answer")
     fresh.client("c1").says("does not answer")
@@ -95,7 +90,7 @@ def test_roles_find_each_other_in_any_order(fresh: Network) -> None:
 
 def test_the_readme_tour_works_with_names_alone(fresh: Network) -> None:
     """Several roles in one working folder, and nothing given but names."""
-    fresh.address = f"http://127.0.0.1:{_free()}"
+    fresh.address = f"http://127.0.0.1:{free_port()}"
     fresh.run("reducer", "run", "reducer", "--port", fresh.address.rpartition(":")[2])
     fresh.ready()
     fresh.run("combiner", "run", "combiner", "--reducer", fresh.address)

@@ -117,6 +117,15 @@ def test_the_same_seed_gives_the_same_model_however_many_combiners(run: Run, tmp
     assert models[3] != models[0]
 
 
+def test_two_sandboxes_at_once_do_not_meet(run: Run, tmp_path: Path) -> None:
+    size = ["--clients", 2, "--combiners", 1, "--rounds", 1]
+    both = [run.network.run(name, "sandbox", PUPPET, *size, "--json", tmp_path / name) for name in ("one", "other")]
+    assert [role.ends() for role in both] == [0, 0], [role.text for role in both]
+    one, other = (json.loads((tmp_path / role.name).read_text()) for role in both)
+    assert one["dashboard"] != other["dashboard"]
+    assert [result["rounds"][0]["participants"] for result in (one, other)] == [2, 2]
+
+
 def to_the_process(role: Role) -> None:
     role.process.send_signal(signal.SIGINT)
 

@@ -49,6 +49,8 @@ async def test_a_client_trains_and_validates(tmp_path: Path) -> None:
 
 
 async def test_scripts_are_told_their_task_and_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("FEDN_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("FEDN_CLIENT_TOKEN_FILE", "secret")
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)

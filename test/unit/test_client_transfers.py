@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc.aio
@@ -25,9 +26,11 @@ class WatchedLink(Link):
         super().__init__()
         self.own = 0
 
-    def own_channel(self) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+    @asynccontextmanager
+    async def own_channel(self) -> AsyncIterator[grpc.aio.Channel]:
         self.own += 1
-        return super().own_channel()
+        async with super().own_channel() as channel:
+            yield channel
 
 
 @pytest.mark.parametrize(("tensors", "channels"), [(SMALL, 0), (LARGE, 1)], ids=["small", "large"])
@@ -38,6 +41,7 @@ async def test_only_a_large_update_has_a_connection_of_its_own(
         await laid.stage(tensors)
         await laid.hand("c").attach()
         await laid.start("c")
+        await laid.hand("c").task()
         link = WatchedLink()
         link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
         path, digest = laid.write({"w": tensors["w"] * 2})
@@ -52,6 +56,7 @@ async def test_a_large_upload_waits_for_a_connection(tmp_path: Path) -> None:
         await laid.stage(LARGE)
         await laid.hand("c").attach()
         await laid.start("c")
+        await laid.hand("c").task()
         link = Link()
         path, digest = laid.write({"w": LARGE["w"] * 2})
         transfers = Transfers(link, identity="c", stall_timeout_s=10)

@@ -1,0 +1,53 @@
+"""The sandbox's own reducer: it says itself where it is, for a port that is free now may be another's soon."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+from fedn.cli.processes import Child, Processes, broken
+from fedn.cli.reducer_api import ReducerApi
+from fedn.errors import PortTaken, Unavailable
+
+DEFAULT_PORT = 8090
+COME_UP_S = 60.0
+LOOK_S = 0.05
+SAYS = re.compile(r"^reducer at (http://\S+)$", re.MULTILINE)
+
+
+def start_reducer(processes: Processes, folder: Path, *, wanted: int | None) -> str:
+    """Start a reducer and wait until it is ready; returns its address. Raises PortTaken, Unavailable.
+
+    Without a wanted port it is the default one, or any if that is in use.
+    """
+    for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
+        arguments = ["run", "reducer", "--port", str(port), "--dir", str(folder)]
+        reducer = processes.start("reducer", arguments, os.environ)
+        try:
+            return _ready(reducer)
+        except PortTaken:
+            processes.newly_dead()  # it is no news any more
+    raise PortTaken(f"port {wanted} of 127.0.0.1 is in use" if wanted else "no port of 127.0.0.1 is free")
+
+
+def _ready(reducer: Child) -> str:
+    deadline = time.monotonic() + COME_UP_S
+    while time.monotonic() < deadline:
+        if reducer.process.poll() is not None:
+            raise PortTaken if reducer.process.returncode == PortTaken.exit_code else broken(reducer)
+        said = SAYS.search(reducer.log.read_text(errors="replace"))
+        if said is not None and _answers(said[1]):
+            return said[1]
+        time.sleep(LOOK_S)
+    raise Unavailable(f"the reducer is not ready after {COME_UP_S:g} s")
+
+
+def _answers(address: str) -> bool:
+    try:
+        with ReducerApi(address) as api:
+            api.get("/ready")
+    except Unavailable:
+        return False
+    return True
