@@ -66,12 +66,12 @@ def test_unknown_override_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("port: http", "port: expected a whole number from 1 to 65535, found 'http'"),
-        ("port: 0", "port: expected a whole number from 1 to 65535, found 0"),
-        ("port: 70000", "port: expected a whole number from 1 to 65535, found 70000"),
-        ("port: true", "port: expected a whole number from 1 to 65535, found True"),
-        ("port: 80.5", "port: expected a whole number from 1 to 65535, found 80.5"),
-        ("port: [1]", "port: expected a whole number from 1 to 65535, found a list"),
+        ("port: http", "port: expected a whole number from 0 to 65535, found 'http'"),
+        ("port: -1", "port: expected a whole number from 0 to 65535, found -1"),
+        ("port: 70000", "port: expected a whole number from 0 to 65535, found 70000"),
+        ("port: true", "port: expected a whole number from 0 to 65535, found True"),
+        ("port: 80.5", "port: expected a whole number from 0 to 65535, found 80.5"),
+        ("port: [1]", "port: expected a whole number from 0 to 65535, found a list"),
         ("lease_s: .nan", "lease_s: expected a number from 0.1 to 3600, found nan"),
         ("lease_s: .inf", "lease_s: expected a number from 0.1 to 3600, found inf"),
         (
