@@ -89,6 +89,15 @@ class CombinerSettings(Settings):
     transfers_at_once: int = field(
         default=3, metadata=rules("Transfers that run at once; others wait in line.", min=1, max=1024)
     )
+    window_bytes: int = field(
+        default=2 * MIB,
+        metadata=rules(
+            "What a transfer may hold ahead of the disk; more is faster over long fast links, and takes memory.",
+            unit="bytes",
+            min=64 * 1024,
+            max=64 * MIB,
+        ),
+    )
     stall_timeout_s: float = field(default=30.0, metadata=STALL)
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     threads: int | None = field(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import grpc
 
-from fedn.wire.channel import dial
 from fedn.wire.v1 import combiner_pb2 as pb
 
 Events: TypeAlias = "asyncio.Queue[pb.ClientEvent | None]"  # None: no more will come
@@ -44,18 +41,9 @@ class Link:
 
     async def channel(self) -> grpc.aio.Channel:
         """The channel of the present connection; waits for one."""
-        return (await self._connected()).channel
-
-    @asynccontextmanager
-    async def own_channel(self) -> AsyncIterator[grpc.aio.Channel]:
-        """A channel for one large upload, to where the present connection goes; waits for one."""
-        async with dial((await self._connected()).address) as channel:
-            yield channel
-
-    async def _connected(self) -> Connection:
         while self._present is None:
             await self._up.wait()
-        return self._present
+        return self._present.channel
 
     def tell(self, event: pb.ClientEvent) -> None:
         """Send an event that need not survive a lost connection."""

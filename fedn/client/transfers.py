@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-
-import grpc.aio
 
 from fedn.client.link import Link
 from fedn.errors import CombinerUnreachable, FednError
@@ -20,9 +17,6 @@ from fedn.wire.v1 import combiner_pb2_grpc
 log = logging.getLogger(__name__)
 
 SUBMIT_DEADLINE_S = 60.0
-# An upload above this size has a connection of its own. gRPC keeps a read buffer for as long as a connection lives,
-# as large as what once came in one go (grpc/grpc issue 42194): at the combiner, 1.6 MB for each client.
-OWN_CHANNEL_BYTES = 256 * 1024
 
 GiveUp = Callable[[], bool]
 
@@ -58,16 +52,16 @@ class Transfers:
         """Upload an update."""
 
         async def attempt() -> None:
-            async with self._channel_for(path.stat().st_size) as channel:
-                await upload(
-                    channel,
-                    path,
-                    digest=digest,
-                    round_id=round_id,
-                    client_id=self._identity,
-                    settings=self._settings,
-                    moved=self._count,
-                )
+            channel = await self._link.channel()
+            await upload(
+                channel,
+                path,
+                digest=digest,
+                round_id=round_id,
+                client_id=self._identity,
+                settings=self._settings,
+                moved=self._count,
+            )
 
         await self._persist(attempt, give_up)
 
@@ -87,14 +81,6 @@ class Transfers:
             return
         if not receipt.accepted:
             log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
-
-    @asynccontextmanager
-    async def _channel_for(self, upload_bytes: int) -> AsyncIterator[grpc.aio.Channel]:
-        if upload_bytes > OWN_CHANNEL_BYTES:
-            async with self._link.own_channel() as channel:
-                yield channel
-        else:
-            yield await self._link.channel()
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], give_up: GiveUp) -> None:
         await until_done(attempt, give_up=give_up, progressed=lambda: self._moved)

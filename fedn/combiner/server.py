@@ -75,7 +75,7 @@ class Combiner:
         )
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
-        self._server = new_server()
+        self._server = new_server(window_bytes=settings.window_bytes)
         self.port = 0
 
     async def start(self) -> None:

@@ -146,12 +146,9 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             path = self._shelf.part(start.digest)
             async with PartWriter(path, digest=start.digest, size=start.size) as part:
                 await pace.of(context.write(UploadReply(grant=UploadGrant(offset=part.length))))
-                while (request := await pace.of(anext(requests, None))) is not None:
-                    if request.WhichOneof("step") != "data":
-                        raise BadInput("after start, an upload holds data only")
-                    data = request.data
-                    pace.moved(len(data))
+                while data := await _next_chunk(requests, pace):
                     await part.add(data)
+                    del data  # not held while the next one comes
                 await part.finish()
             await to_the_end(lambda: self._shelf.keep(start.digest))
         except (OSError, FolderUnusable) as error:
@@ -159,6 +156,17 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             why = error.strerror if isinstance(error, OSError) else "its folder cannot be written"
             raise Unavailable(f"the blob cannot be stored: {why}") from error
         await pace.of(context.write(UploadReply(stored=UploadStored())))
+
+
+async def _next_chunk(requests: AsyncIterator[UploadRequest], pace: Pace) -> bytes:
+    """Empty at the end."""
+    while (request := await pace.of(anext(requests, None))) is not None:
+        if request.WhichOneof("step") != "data":
+            raise BadInput("after start, an upload holds data only")
+        if data := request.data:
+            pace.moved(len(data))
+            return data
+    return b""
 
 
 def _size(path: Path | None) -> int | None:

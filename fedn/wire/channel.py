@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from fedn.errors import PortTaken
-from fedn.wire.settings import MESSAGE_LIMIT
+from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
 
 _BOTH_ENDS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -35,6 +35,9 @@ _SERVER: tuple[tuple[str, Any], ...] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     # calls of one connection at once: bounds what a client that never reads can pin in memory
     ("grpc.max_concurrent_streams", 64),
+    # gRPC keeps a connection's read buffer, as large as what once came in one go, for as long as the connection lives
+    # (grpc/grpc issue 42194): 1.6 MB for each client that has uploaded
+    ("grpc.experimental.tcp_max_read_buffer_size", 8 * 1024),
     # two servers on one port would each get some of the clients
     ("grpc.so_reuseport", 0),
 )
@@ -50,11 +53,16 @@ def dial(address: str, *, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio
     return grpc.aio.insecure_channel(address, options=[*_without(_BOTH_ENDS + _CLIENT, options), *options])
 
 
-def new_server(*, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Server:
-    """A server with no services yet; ``options`` are gRPC channel arguments that go before ours."""
+def new_server(*, window_bytes: int = WINDOW_BYTES, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Server:
+    """A server with no services yet; ``options`` are gRPC channel arguments that go before ours.
+
+    At most ``window_bytes`` of a stream are on their way to us or wait to be read. gRPC's own estimate would take
+    what waits for a slow disk for the length of the way, and hold ever more of it.
+    """
     _keep_freed_memory()
     _share_one_heap()
-    return grpc.aio.server(options=[*_without(_BOTH_ENDS + _SERVER, options), *options])
+    window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes))
+    return grpc.aio.server(options=[*_without(_BOTH_ENDS + _SERVER + window, options), *options])
 
 
 async def listen(server: grpc.aio.Server, host: str, port: int) -> int:

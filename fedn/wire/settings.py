@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MESSAGE_LIMIT = 8 * 1024 * 1024  # bytes of one gRPC message, either way
+WINDOW_BYTES = 2 * 1024 * 1024  # of a stream that the sender may send ahead of the reader
 
 
 @dataclass(frozen=True)
