@@ -49,7 +49,9 @@ def settings_page() -> str:
         for f in fields(cls):
             default = "" if f.default in (MISSING, None) else f"`{f.default}`"
             unit = f" ({f.metadata['unit']})" if "unit" in f.metadata else ""
-            lines.append(f"| `{f.name}` | `{variable(cls, f.name)}` | {default} | {f.metadata['help']}{unit} |")
+            names = " or ".join(f"`{v}`" for v in (variable(cls, f.name), f.metadata.get("shared")) if v)
+            kept = " Secret: no option of the command, never shown." if f.metadata.get("secret") else ""
+            lines.append(f"| `{f.name}` | {names} | {default} | {f.metadata['help']}{unit}{kept} |")
     lines += ["", "## Session", "", "Keys of `POST /start`, and of the start form.", ""]
     lines += ["| key | default | what |", "|---|---|---|"]
     for f in fields(SessionConfig):

@@ -21,13 +21,26 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 NAME = (r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, '.', '_' and '-', at most 63")
 URL = (r"https?://[^\s/?#]+/?", "an address such as http://127.0.0.1:8090")
 HOST_PORT = (r"[^\s/]+:\d{1,5}", "an address such as 192.0.2.7:8091")
+STATE_URL = (r"mongodb://[^\s/?#@]+:\d{1,5}/[A-Za-z0-9_-]{1,38}", "mongodb://HOST:PORT/DATABASE, without credentials")
+BLOBS_URL = (
+    r"s3://[^\s/?#@]+:\d{1,5}/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\?tls=(true|false))?",
+    "s3://HOST:PORT/BUCKET, perhaps with ?tls=false, without credentials",
+)
 # The client gives these to the scripts that it runs; a script's environment must not stop a client.
 GIVEN_TO_SCRIPTS = frozenset({"FEDN_CLIENT_SETTINGS"})
 
 
 def rules(help: str, **more: Any) -> dict[str, Any]:  # noqa: A002
-    """A field's help and its `unit`, `min`, `max`, `choices`, `pattern` (regex, words), `shared` variable."""
+    """A field's help and its `unit`, `min`, `max`, `choices`, `pattern` (regex, words), `shared` variable.
+
+    What is `secret` is never an option of a command, which others could see, and is never shown.
+    """
     return {"help": help, **more}
+
+
+def secret(help: str, **more: Any) -> Any:  # noqa: A002
+    """A field that is a secret, None unless it is set."""
+    return field(default=None, repr=False, metadata=rules(help, secret=True, **more))
 
 
 LOG_LEVEL = rules("How much to log.", choices=LOG_LEVELS)
@@ -61,6 +74,18 @@ class ReducerSettings(Settings):
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)
+    state: str | None = field(
+        default=None,
+        metadata=rules("State store, mongodb://HOST:PORT/DATABASE; else a file in the folder.", pattern=STATE_URL),
+    )
+    blobs: str | None = field(
+        default=None,
+        metadata=rules("Blob store, s3://HOST:PORT/BUCKET[?tls=false]; else the folder.", pattern=BLOBS_URL),
+    )
+    mongo_user: str | None = secret("User of the state store.", shared="FEDN_MONGO_USER")
+    mongo_password: str | None = secret("Password of the state store.", shared="FEDN_MONGO_PASSWORD")
+    minio_access_key: str | None = secret("Access key of the blob store.", shared="FEDN_MINIO_ACCESS_KEY")
+    minio_secret_key: str | None = secret("Secret key of the blob store.", shared="FEDN_MINIO_SECRET_KEY")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +161,15 @@ def variable(cls: type[Settings], name: str) -> str:
     return f"FEDN_{cls.role}_{name}".upper()
 
 
+def secrets(cls: type[Settings]) -> Iterator[str]:
+    """The environment variables of a role's secrets."""
+    for f in fields(cls):
+        if f.metadata.get("secret"):
+            yield variable(cls, f.name)
+            if "shared" in f.metadata:
+                yield str(f.metadata["shared"])
+
+
 def load(
     cls: type[S],
     *,
@@ -206,8 +240,14 @@ def _value(
     kind = next((t for t in get_args(hint) if t is not type(None)), hint)
     value = _converted(kind, raw, parse=parse)
     if value is None or not _within(f.metadata, value):
-        raise wrong(f"{shown}: expected {_expected(kind, f.metadata)}, found {in_words(raw)}")
+        found = "another value, which is secret" if f.metadata.get("secret") else in_words(_without_credentials(raw))
+        raise wrong(f"{shown}: expected {_expected(kind, f.metadata)}, found {found}")
     return value
+
+
+def _without_credentials(raw: object) -> object:
+    """The value; of a text, what stands before the @ of an address is left out."""
+    return re.sub(r"//.*@", "//…@", raw) if isinstance(raw, str) else raw
 
 
 def _converted(kind: type, raw: object, *, parse: bool) -> object:

@@ -31,6 +31,7 @@
     │   ├── ReducerUnreachable         the reducer does not answer
     │   ├── CombinerUnreachable        a combiner does not answer
     │   ├── NoCombiner                 no combiner has room or is up
+    │   ├── StoreRefused               a store refuses the credentials, or they lack rights
     │   └── PortTaken                  the address is in use or may not be bound
     ├── TransferFailed             a blob did not arrive
     │   ├── TransferStalled            no progress for the allowed time
@@ -308,6 +309,14 @@ class NoCombiner(Unavailable):
 
     code = "no_combiner"
     remedy = "Start one with `fedn run combiner`."
+
+
+class StoreRefused(Unavailable):
+    """A store does not accept the credentials, or gives them too few rights."""
+
+    code = "store_refused"
+    exit_code = 2
+    remedy = "Correct FEDN_MONGO_USER and FEDN_MONGO_PASSWORD, or FEDN_MINIO_ACCESS_KEY and FEDN_MINIO_SECRET_KEY."
 
 
 class PortTaken(Unavailable):

@@ -36,6 +36,8 @@ def of_settings(cls: type[S]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         hints = get_type_hints(cls)
         for f in reversed(fields(cls)):
+            if f.metadata.get("secret"):
+                continue  # `ps` would show it
             kind = next((t for t in get_args(hints[f.name]) if t is not type(None)), hints[f.name])
             shown = "" if f.default is MISSING or f.default is None else f"  [default: {f.default}]"
             command = click.option(

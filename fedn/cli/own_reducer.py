@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fedn.cli.processes import Child, Processes, broken
@@ -17,13 +18,15 @@ LOOK_S = 0.05
 SAYS = re.compile(r"^reducer at (http://\S+)$", re.MULTILINE)
 
 
-def start_reducer(processes: Processes, folder: Path, *, wanted: int | None) -> str:
-    """Start a reducer and wait until it is ready; returns its address. Raises PortTaken, Unavailable.
+def start_reducer(processes: Processes, folder: Path, stores: Sequence[str] = (), *, wanted: int | None) -> str:
+    """Start a reducer with these options for its stores and wait until it is ready; returns its address.
+
+    Raises PortTaken, Unavailable.
 
     Without a wanted port it is the default one, or any if that is in use.
     """
     for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
-        arguments = ["run", "reducer", "--port", str(port), "--dir", str(folder)]
+        arguments = ["run", "reducer", "--port", str(port), "--dir", str(folder), *stores]
         reducer = processes.start("reducer", arguments, os.environ)
         try:
             return _ready(reducer)

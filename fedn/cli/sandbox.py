@@ -20,11 +20,13 @@ from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import write_seed
+from fedn.config import ReducerSettings, load, secrets
 from fedn.errors import BadInput, ConfigInvalid, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
 from fedn.reducer.session_config import SessionConfig
 from fedn.storage.folder import prepare
+from fedn.storage.opening import check_places
 
 WAIT_S = 30.0  # for clients_required clients: here nobody starts one again that has died
 LOOK_S = 0.1
@@ -60,6 +62,8 @@ class Size:
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=None, help="Port of the dashboard.  [default: 8090, or a free one]"
 )
+@click.option("--state", metavar="URL", help="State store, mongodb://HOST:PORT/DATABASE.  [default: embedded]")
+@click.option("--blobs", metavar="URL", help="Blob store, s3://HOST:PORT/BUCKET[?tls=false].  [default: embedded]")
 @click.option("--json", "json_file", type=a_file, help="Write the result to this file.")
 @click.option("--model", "model_file", type=a_file, help="Write the final model to this file.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep stores and logs in this folder.")
@@ -111,6 +115,9 @@ class Sandbox:
         for path in (given["json_file"], given["model_file"]):
             if path is not None:
                 prepare(path.absolute().parent)  # now, and not after an hour of training
+        named = {name: given[name] for name in ("state", "blobs") if given[name] is not None}
+        check_places(load(ReducerSettings, environ={}, overrides=named))
+        self._stores = [word for name, url in named.items() for word in (f"--{name}", url)]
         self._address = ""
 
     def run(self) -> None:
@@ -118,7 +125,7 @@ class Sandbox:
         with Live(self._size.rounds) as live, Processes(self._folder / "logs", orphans=True) as processes:
             live.say(f"{self._project.name}: {self._size.combiners} combiners, {self._size.clients} clients")
             seed, package = self._build()
-            self._address = start_reducer(processes, self._folder / "reducer", wanted=self._given["port"])
+            self._address = start_reducer(processes, self._folder / "reducer", self._stores, wanted=self._given["port"])
             with ReducerApi(self._address) as api:
                 live.say(f"dashboard {self._address}/")
                 api.upload("/context", package)
@@ -147,14 +154,14 @@ class Sandbox:
     def _client_environ(self) -> dict[str, str]:
         """Several trainers share this machine: each computes in one thread, and always in the same way."""
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        return one | dict(os.environ) | {"FEDN_PARTS": str(self._size.clients)}
+        return one | outside() | {"FEDN_PARTS": str(self._size.clients)}
 
     def _start_combiners(self, processes: Processes, api: ReducerApi) -> None:
         """All are up before the first client asks, so that the clients are spread evenly."""
         for k in range(1, self._size.combiners + 1):
             name = f"combiner-{k}"
             where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
-            processes.start(name, ["run", "combiner", *where], os.environ)
+            processes.start(name, ["run", "combiner", *where], outside())
         self._until(processes, "combiners", self._size.combiners, lambda: up(api.get("/api/v1/network")))
 
     def _start_clients(self, processes: Processes) -> None:
@@ -218,6 +225,12 @@ class Sandbox:
             self._given["json_file"].write_text(json.dumps(result, indent=2) + "\n")
         if self._given["model_file"] is not None and result["final_model_id"] is not None:
             api.pull(result["final_model_id"], self._given["model_file"])
+
+
+def outside() -> dict[str, str]:
+    """The environment for whom the reducer's secrets are none of their business."""
+    hidden = set(secrets(ReducerSettings))
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def up(network: dict[str, Any]) -> int:

@@ -12,9 +12,8 @@ from fedn.model.safetensors import digest_of
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
-from fedn.storage.files import FileBlobs
 from fedn.storage.folder import prepare
-from fedn.storage.sqlite import SqliteState
+from fedn.storage.opening import open_blobs, open_state
 from fedn.storage.state import State
 
 RECEIPT_LIMIT_BYTES = 64 * 2**20
@@ -36,11 +35,11 @@ class Desk:
 
     @staticmethod
     def open(settings: ReducerSettings) -> Desk:
-        """The embedded stores in the reducer's folder."""
+        """The stores that the settings name, and the folders for work on this machine."""
         root = prepare(settings.dir)
-        state = SqliteState(root / "state.db")
+        state, blobs = open_state(settings), open_blobs(settings)
         scratch, uploads = prepare(root / "scratch"), prepare(root / "uploads")
-        return Desk(settings, state, FileBlobs(root / "blobs"), scratch, uploads, Trail(state), Sessions(state))
+        return Desk(settings, state, blobs, scratch, uploads, Trail(state), Sessions(state))
 
     def close(self) -> None:
         """Close the stores."""

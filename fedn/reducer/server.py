@@ -17,6 +17,7 @@ from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.storage.folder import hold, prepare
+from fedn.storage.opening import check_places
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ def shown(host: str, port: int) -> str:
 
 def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
     """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
+    check_places(settings)
     hold(prepare(settings.dir))  # the workers inherit the lock: until the last of them has ended
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
