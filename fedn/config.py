@@ -48,7 +48,9 @@ MAX_MODEL = rules("Larger models are refused.", unit="bytes", min=1024)
 MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=1024)
 REDUCER = rules("Address of the reducer.", pattern=URL)
 STALL = rules("A transfer without progress for this long is given up.", unit="s", min=0.1, max=3600)
-HOST = rules("Address to listen at.")
+HOST = rules("Address to listen at; one that other machines can reach needs tokens.")
+FOR_MEMBERS = "FEDN_ALLIANCE_AUTH_TOKEN"
+FOR_ADMINS = "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ class ReducerSettings(Settings):
     mongo_password: str | None = secret("Password of the state store.", shared="FEDN_MONGO_PASSWORD")
     minio_access_key: str | None = secret("Access key of the blob store.", shared="FEDN_MINIO_ACCESS_KEY")
     minio_secret_key: str | None = secret("Secret key of the blob store.", shared="FEDN_MINIO_SECRET_KEY")
+    auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)
+    admin_token: str | None = secret("Admin token: can do all.", shared=FOR_ADMINS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +133,8 @@ class CombinerSettings(Settings):
         default=None, metadata=rules("Threads that fold models; else one per CPU.", min=1, max=1024)
     )
     log_level: str = field(default="info", metadata=LOG_LEVEL)
+    auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)
+    admin_token: str | None = secret("Admin token: can do all.", shared=FOR_ADMINS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +157,7 @@ class ClientSettings(Settings):
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)
+    auth_token: str | None = secret("Network token: lets this client in.", shared=FOR_MEMBERS)
 
 
 S = TypeVar("S", bound=Settings)

@@ -27,6 +27,11 @@
     │   ├── AlreadyExists              the store holds a document with that key
     │   ├── VersionConflict            the document changed since it was read
     │   └── StaleTerm                  a newer leader has spoken; this one must stop
+    ├── AccessRefused              the caller may not do this
+    │   ├── Unauthenticated            no token, or one that is not known
+    │   ├── PermissionDenied           the token is known, and not enough
+    │   ├── ForeignRequest             a page of another site asked, not a person
+    │   └── TooManyAttempts            too many wrong tokens from one address
     ├── Unavailable                not now; trying again later may help
     │   ├── ReducerUnreachable         the reducer does not answer
     │   ├── CombinerUnreachable        a combiner does not answer
@@ -275,6 +280,54 @@ class StaleTerm(Conflict):
 
     code = "stale_term"
     remedy = "None needed: the newer leader drives the session."
+
+
+# ── who is asking ────────────────────────────────────────────────────────────────────────────────
+
+
+class AccessRefused(FednError):
+    """The caller may not do this."""
+
+    code = "access_refused"
+    http = 403
+    grpc = "PERMISSION_DENIED"
+    exit_code = 10
+    remedy = "Ask who runs the network for the right to do it."
+
+
+class Unauthenticated(AccessRefused):
+    """The network asks for a token; none came, or one that it does not know."""
+
+    code = "unauthenticated"
+    http = 401
+    grpc = "UNAUTHENTICATED"
+    remedy = (
+        "Set FEDN_ALLIANCE_AUTH_TOKEN (clients) or FEDN_ALLIANCE_ADMIN_AUTH_TOKEN (people, reducer, combiners) as in "
+        "the network's .env; in a browser, log in."
+    )
+
+
+class PermissionDenied(AccessRefused):
+    """The network token is not enough for this."""
+
+    code = "permission_denied"
+    remedy = "Use the admin token: FEDN_ALLIANCE_ADMIN_AUTH_TOKEN, or log in with it."
+
+
+class ForeignRequest(AccessRefused):
+    """The request was made by a page of another site, or for another host."""
+
+    code = "foreign_request"
+    remedy = "Use the reducer's own pages and its own address; a proxy before it must keep the Host header."
+
+
+class TooManyAttempts(AccessRefused):
+    """Too many wrong tokens came from this address."""
+
+    code = "too_many_attempts"
+    http = 429
+    grpc = "RESOURCE_EXHAUSTED"
+    remedy = "Wait a minute."
 
 
 # ── not now ──────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,1 @@
+"""Who may come in: tokens today; certificates, roles and signatures come here too."""
