@@ -28,7 +28,8 @@ from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
 from fedn.client.workspace import Workspace
 from fedn.config import ClientSettings
-from fedn.errors import CombinerUnreachable, FednError, NameTaken, Unavailable
+from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unavailable
+from fedn.security.tokens import own_token
 from fedn.storage import folder
 from fedn.wire.backoff import delays
 from fedn.wire.channel import dial
@@ -61,17 +62,18 @@ class Agent:
         self._link = link
         self._identity = identity
         self._name = settings.name or f"client-{identity[:6]}"
+        self._token = own_token(settings)
         self._waits = delays()
 
     async def run(self) -> None:
-        """Serve for ever. Raises NameTaken, which waiting does not cure."""
-        async with async_client(self._settings.reducer) as http:
+        """Serve for ever. Raises NameTaken and AccessRefused, which waiting does not cure."""
+        async with async_client(self._settings.reducer, token=self._token) as http:
             while True:
                 try:
                     seat = await self._ask(http)
                     await self._serve(seat)
                     log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
-                except NameTaken:
+                except (NameTaken, AccessRefused):
                     raise
                 except FednError as error:
                     log.warning("%s", error)
@@ -88,7 +90,7 @@ class Agent:
 
     async def _serve(self, seat: Seat) -> None:
         """Attach and obey until the stream ends."""
-        channel = dial(seat.address)
+        channel = dial(seat.address, token=self._token)
         events: Events = asyncio.Queue()
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
         try:

@@ -7,7 +7,7 @@ import logging
 
 import httpx
 
-from fedn.errors import FednError, NameTaken, ReducerUnreachable
+from fedn.errors import AccessRefused, FednError, NameTaken, ReducerUnreachable
 from fedn.wire.backoff import delays
 from fedn.wire.rest import call
 
@@ -17,7 +17,7 @@ AGAIN_S = 15.0
 
 
 async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str) -> None:
-    """Announce for ever. Raises NameTaken when another combiner goes by this name."""
+    """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token."""
     waits = delays()
     known = False
     while True:
@@ -28,7 +28,7 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             known = False
             await asyncio.sleep(next(waits))
             continue
-        except NameTaken:
+        except (NameTaken, AccessRefused):
             raise
         except FednError as error:
             log.warning("the reducer did not take the announcement: %s", error)

@@ -21,12 +21,14 @@ from pathlib import Path
 from fedn.combiner.announce import announce
 from fedn.combiner.attach import CombinerService
 from fedn.combiner.control import ControlService
+from fedn.combiner.door import Door
 from fedn.combiner.intake import Intake
 from fedn.combiner.journal import Journal
 from fedn.combiner.roster import Roster
 from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.config import CombinerSettings
+from fedn.security.tokens import tokens_of
 from fedn.storage import folder
 from fedn.storage.files import FileBlobs
 from fedn.storage.sqlite import SqliteState
@@ -56,6 +58,7 @@ class Combiner:
 
     def __init__(self, settings: CombinerSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        tokens = tokens_of(settings)
         root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
         self._lock = folder.hold(root)
         self.identity = folder.identity(root)
@@ -75,7 +78,8 @@ class Combiner:
         )
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
-        self._server = new_server(window_bytes=settings.window_bytes)
+        doors = [] if tokens is None else [Door(tokens)]
+        self._server = new_server(window_bytes=settings.window_bytes, doors=doors)
         self.port = 0
 
     async def start(self) -> None:
@@ -119,7 +123,7 @@ async def serve(settings: CombinerSettings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     await combiner.start()
-    async with async_client(settings.reducer) as client:
+    async with async_client(settings.reducer, token=settings.admin_token) as client:
         announcing = asyncio.create_task(
             announce(client, name=combiner.name, identity=combiner.identity, address=combiner.address)
         )

@@ -29,9 +29,9 @@ SILENCE_S = 30.0  # a combiner reports a round's progress every second
 class CombinerLink:
     """One long-lived channel to a combiner."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, token: str | None = None) -> None:
         self.address = address
-        self._channel: grpc.aio.Channel = dial(address)
+        self._channel: grpc.aio.Channel = dial(address, token=token)
         self._control = control_pb2_grpc.ControlStub(self._channel)
         self._blobs = blobs_pb2_grpc.BlobsStub(self._channel)
         self._transfer = TransferSettings()

@@ -38,7 +38,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._woken: asyncio.Event | None = None
-        self.network = Network(desk.state)
+        self.network = Network(desk.state, token=desk.settings.admin_token)
 
     def start(self) -> None:
         """Begin; returns when the loop runs."""

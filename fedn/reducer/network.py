@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from fedn.errors import CombinerUnreachable, FednError
+from fedn.errors import AccessRefused, CombinerUnreachable, FednError
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
@@ -17,12 +17,13 @@ RECENT_S = 0.5
 
 @dataclass(frozen=True)
 class Seen:
-    """One combiner of the list; `report` is None when it does not answer."""
+    """One combiner of the list; `report` is None when it does not answer, and `reason` says why."""
 
     name: str
     identity: str
     address: str
     report: control.ReportReply | None
+    reason: str = ""
 
     @property
     def up(self) -> bool:
@@ -38,8 +39,9 @@ class Seen:
 class Network:
     """Links to all combiners of the state store; lives in one event loop."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, *, token: str | None = None) -> None:
         self._state = state
+        self._token = token
         self._links: dict[str, CombinerLink] = {}
         self._seen: list[Seen] = []
         self._seen_at = -math.inf
@@ -48,7 +50,7 @@ class Network:
     def link(self, address: str) -> CombinerLink:
         """The link to a combiner, made once per address."""
         if address not in self._links:
-            self._links[address] = CombinerLink(address)
+            self._links[address] = CombinerLink(address, token=self._token)
         return self._links[address]
 
     async def find(self, name: str) -> CombinerLink:
@@ -78,10 +80,15 @@ class Network:
     async def _look(self, name: str, identity: str, address: str) -> Seen:
         try:
             report = await self.link(address).report()
-        except FednError:
-            return Seen(name, identity, address, None)
-        # Another combiner may have taken over the address.
-        return Seen(name, identity, address, report if report.combiner == name else None)
+        except AccessRefused as error:
+            return Seen(name, identity, address, None, f"it refuses the reducer: {error.reason}")
+        except CombinerUnreachable:
+            return Seen(name, identity, address, None, "it does not answer")
+        except FednError as error:
+            return Seen(name, identity, address, None, error.reason)
+        if report.combiner != name:  # another combiner has taken over the address
+            return Seen(name, identity, address, None, f"at its address is combiner {report.combiner!r}")
+        return Seen(name, identity, address, report, "it is draining" if report.draining else "")
 
     async def close(self) -> None:
         """Close all links."""

@@ -18,6 +18,7 @@ def combiner_view(seen: Seen) -> dict[str, Any]:
         "name": seen.name,
         "address": seen.address,
         "up": seen.up,
+        "reason": seen.reason,
         "clients": [
             {"client_id": c.client_id, "name": c.name, "part": c.part, "task": c.task, "cpus": c.cpus}
             for c in sorted(clients, key=lambda c: c.part)

@@ -11,7 +11,6 @@ import hmac
 import ipaddress
 import re
 
-
 from fedn.config import FOR_ADMINS, FOR_MEMBERS, ClientSettings, CombinerSettings, ReducerSettings
 from fedn.errors import ConfigInvalid
 from fedn.security.caller import Caller, Role
@@ -56,8 +55,8 @@ def tokens_of(settings: ReducerSettings | CombinerSettings) -> Tokens | None:
     if network is None and admin is None:
         if not is_loopback(settings.host):
             raise ConfigInvalid(
-                f"listening at {settings.host}, which others can reach, needs tokens: set {FOR_MEMBERS} and {FOR_ADMINS}; "
-                "`fedn env init` writes them"
+                f"listening at {settings.host}, which others can reach, needs tokens: "
+                f"set {FOR_MEMBERS} and {FOR_ADMINS}; `fedn env init` writes them"
             )
         return None
     if network is None or admin is None:

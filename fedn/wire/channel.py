@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from fedn.errors import PortTaken
+from fedn.wire.bearer import BearerChannel
 from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
 
 _BOTH_ENDS: tuple[tuple[str, Any], ...] = (
@@ -44,17 +46,23 @@ _SERVER: tuple[tuple[str, Any], ...] = (
 _M_ARENA_MAX = -8  # of malloc.h
 
 
-def dial(address: str, *, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Channel:
+def dial(address: str, *, token: str | None = None, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Channel:
     """A channel to ``host:port``; it connects on the first call, and again when the connection breaks.
 
-    ``options`` are gRPC channel arguments that go before ours.
+    Every call shows the ``token``. ``options`` are gRPC channel arguments that go before ours.
     """
     _keep_freed_memory()
-    return grpc.aio.insecure_channel(address, options=[*_without(_BOTH_ENDS + _CLIENT, options), *options])
+    channel = grpc.aio.insecure_channel(address, options=[*_without(_BOTH_ENDS + _CLIENT, options), *options])
+    return channel if token is None else BearerChannel(channel, token)
 
 
-def new_server(*, window_bytes: int = WINDOW_BYTES, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Server:
-    """A server with no services yet; ``options`` are gRPC channel arguments that go before ours.
+def new_server(
+    *,
+    window_bytes: int = WINDOW_BYTES,
+    doors: Sequence[grpc.aio.ServerInterceptor] = (),
+    options: tuple[tuple[str, Any], ...] = (),
+) -> grpc.aio.Server:
+    """A server with no services yet; every call passes the ``doors``, and ``options`` go before our gRPC arguments.
 
     At most ``window_bytes`` of a stream are on their way to us or wait to be read. gRPC's own estimate would take
     what waits for a slow disk for the length of the way, and hold ever more of it.
@@ -62,7 +70,8 @@ def new_server(*, window_bytes: int = WINDOW_BYTES, options: tuple[tuple[str, An
     _keep_freed_memory()
     _share_one_heap()
     window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes))
-    return grpc.aio.server(options=[*_without(_BOTH_ENDS + _SERVER + window, options), *options])
+    given = [*_without(_BOTH_ENDS + _SERVER + window, options), *options]
+    return grpc.aio.server(interceptors=list(doors), options=given)
 
 
 async def listen(server: grpc.aio.Server, host: str, port: int) -> int:

@@ -14,14 +14,19 @@ TIMEOUT_S = 10.0
 JSON = {"Accept": "application/json"}
 
 
-def client(address: str, *, timeout_s: float = TIMEOUT_S) -> httpx.Client:
+def client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> httpx.Client:
     """A blocking client of the reducer at `address`, for the command line."""
-    return httpx.Client(base_url=address, timeout=timeout_s, headers=JSON)
+    return httpx.Client(base_url=address, timeout=timeout_s, headers=headers(token))
 
 
-def async_client(address: str, *, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
+def async_client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
     """A client of the reducer at `address` for the roles' event loops."""
-    return httpx.AsyncClient(base_url=address, timeout=timeout_s, headers=JSON)
+    return httpx.AsyncClient(base_url=address, timeout=timeout_s, headers=headers(token))
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """What every call says."""
+    return JSON if token is None else JSON | {"Authorization": f"Bearer {token}"}
 
 
 @contextmanager
