@@ -32,9 +32,9 @@ from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken
 from fedn.security.tokens import own_token
 from fedn.storage import folder
 from fedn.wire.backoff import delays
+from fedn.wire.calls import calling
 from fedn.wire.channel import dial
 from fedn.wire.rest import async_client, call
-from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
 
@@ -94,8 +94,8 @@ class Agent:
         events: Events = asyncio.Queue()
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
         try:
-            async with rpc_errors(unreachable=CombinerUnreachable):
-                stream = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
+            attached = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
+            async with calling(attached, unreachable=CombinerUnreachable) as stream:
                 heartbeat_s = await self._welcomed(stream, seat)
                 self._waits = delays()  # it was reachable: the next waits begin short again
                 self._link.connect(Connection(seat.address, channel, events))

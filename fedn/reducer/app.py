@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, render_template
+from flask import Flask, Response, make_response, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from fedn.errors import FednError
-from fedn.reducer.api import Office, context, network, seed, sessions, start, trail, wants_page
+from fedn.errors import AccessRefused, FednError, Unauthenticated
+from fedn.reducer.api import Office, context, login, network, seed, sessions, start, trail, wants_page
 from fedn.reducer.desk import Desk
+from fedn.reducer.door import Door
 from fedn.reducer.engine import Engine
+from fedn.security.tokens import tokens_of
 
 log = logging.getLogger(__name__)
 
 
 def create_app(desk: Desk, engine: Engine) -> Flask:
-    """The application over the given stores and engine; the caller starts and stops both."""
+    """The application over the given stores and engine; the caller starts and stops both. Raises ConfigInvalid."""
     app = Flask("fedn.reducer", template_folder="dashboard/templates", static_folder="dashboard/static")
     office = Office(desk, engine)
     for module in (network, seed, context, start, sessions, trail):
         app.register_blueprint(module.blueprint(office))
+    door = Door(tokens_of(desk.settings))
+    door.guard(app)
+    app.register_blueprint(login.blueprint(door))
     app.after_request(guarded)
+    app.register_error_handler(AccessRefused, turned_away)
     app.register_error_handler(FednError, refused)
     app.register_error_handler(HTTPException, not_served)
     return app
@@ -32,7 +38,9 @@ def guarded(response: Response) -> Response:
     """Nothing but our own scripts runs in our pages; and one address serves pages and JSON."""
     response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Referrer-Policy"] = (
+        "same-origin"  # with none at all, a form of ours would say that it came from nowhere
+    )
     response.vary.add("Accept")
     return response
 
@@ -44,6 +52,14 @@ def refused(error: FednError) -> ResponseReturnValue:
     if wants_page():
         return render_template("error.html", error=error, status=error.http), error.http
     return {"error": error.as_json()}, error.http
+
+
+def turned_away(error: AccessRefused) -> ResponseReturnValue:
+    """Who may not come in, or not as far: a browser that has shown no token gets the form for it."""
+    form = isinstance(error, Unauthenticated) and wants_page()
+    answer = make_response(login.login_page(error) if form else refused(error))
+    answer.headers.update(login.headers_of(error))
+    return answer
 
 
 def not_served(error: HTTPException) -> ResponseReturnValue:

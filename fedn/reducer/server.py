@@ -16,6 +16,7 @@ from fedn.errors import PortTaken
 from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
+from fedn.security.tokens import tokens_of
 from fedn.storage.folder import hold, prepare
 from fedn.storage.opening import check_places
 
@@ -103,6 +104,7 @@ def shown(host: str, port: int) -> str:
 def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
     """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
     check_places(settings)
+    tokens_of(settings)
     hold(prepare(settings.dir))  # the workers inherit the lock: until the last of them has ended
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]

@@ -7,7 +7,6 @@ import pytest
 
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load
 from fedn.errors import ConfigInvalid
-from fedn.security import tokens
 from fedn.security.caller import Caller, Role
 from fedn.security.placeholders import is_placeholder
 from fedn.security.tokens import Tokens, bearer, is_loopback, own_token, tokens_of
@@ -37,7 +36,7 @@ def test_both_tokens_are_compared_in_constant_time_whatever_is_given(monkeypatch
         return one == other
 
     pair = Tokens(network=NETWORK, admin=ADMIN)
-    monkeypatch.setattr(tokens.hmac, "compare_digest", watched)
+    monkeypatch.setattr("fedn.security.tokens.hmac.compare_digest", watched)
     for given in (ADMIN, NETWORK, "", "x" * 1000):
         pair.caller(given)
     assert compared == [(32, 32)] * 8  # digests of one length, so not even the length shows

@@ -56,7 +56,13 @@ def test_a_combiner_and_its_clients_by_part() -> None:
     view = combiner_view(seen("a", clients=2))
     assert (view["name"], view["address"], view["up"]) == ("a", "a:1", True)
     assert [client["part"] for client in view["clients"]] == [0, 1]
-    assert combiner_view(seen("b", up=False)) == {"name": "b", "address": "b:1", "up": False, "clients": []}
+    assert combiner_view(seen("b", up=False)) == {
+        "name": "b",
+        "address": "b:1",
+        "up": False,
+        "reason": "",
+        "clients": [],
+    }
 
 
 def test_an_empty_network(desk: Desk) -> None:

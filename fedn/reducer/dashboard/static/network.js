@@ -62,9 +62,11 @@ function combinerCard(combiner) {
       el("span", { class: `badge ${combiner.up ? "good" : "bad"}` }, combiner.up ? "up" : "not up"),
       el("span", { class: "push hint" }, `${combiner.address}, ${plural(clients.length, "client")}`),
     ),
-    clients.length ? clientTable(clients) : el("p", { class: "hint" }, combiner.up ? "No client is attached." : "It does not answer, or takes no new work."),
+    clients.length ? clientTable(clients) : el("p", { class: "hint" }, combiner.up ? "No client is attached." : why(combiner.reason)),
   );
 }
+
+const why = (reason) => (reason ? `Not up: ${reason}.` : "It takes no new work.");
 
 const clientTable = (clients) =>
   el(

@@ -51,6 +51,7 @@ async function answer(signal, absent) {
   } catch {
     throw new Error("Connection lost, retrying…");
   }
+  if (response.status === 401) location.reload(); // the login has ended: its form comes in the place of this page
   if (response.status === 404 && absent !== null) return JSON.stringify(absent);
   if (!response.ok) throw new Error(`The reducer answers with an error (${response.status}), retrying…`);
   return response.text();
