@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 
+from fedn.cli.token import token_file
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, variable
 
 S = TypeVar("S", ReducerSettings, CombinerSettings, ClientSettings)
@@ -20,7 +21,7 @@ Command = Callable[..., Any]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 log_as_json = click.option("--json", "as_json", is_flag=True, help="Log JSON lines, for machines.")
-reducer_address = click.option(
+_reducer = click.option(
     "--reducer",
     metavar="URL",
     default="http://127.0.0.1:8090",
@@ -28,6 +29,11 @@ reducer_address = click.option(
     show_default=True,
     help="Address of the reducer.",
 )
+
+
+def reducer_address(command: Command) -> Command:
+    """The options of a command that talks to a reducer: where it is, and a file with the token to show."""
+    return _reducer(token_file(command))
 
 
 def of_settings(cls: type[S]) -> Callable[[Command], Command]:

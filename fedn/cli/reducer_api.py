@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fedn.cli.token import given_token
 from fedn.errors import DigestMismatch, FolderUnusable, TrailBroken
 from fedn.reducer.trail import Verified, verify
 from fedn.wire.rest import answer, client, raise_for_error, reachable
@@ -16,12 +17,12 @@ RECEIPT_LIMIT_BYTES = 64 * 2**20
 
 
 class ReducerApi:
-    """Blocking calls; every failure is the error that the reducer named."""
+    """Blocking calls with the command's token; every failure is the error that the reducer named."""
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         with reachable(self.address):
-            self._http = client(self.address, timeout_s=30.0)
+            self._http = client(self.address, token=given_token(), timeout_s=30.0)
 
     def __enter__(self) -> ReducerApi:
         return self

@@ -119,6 +119,7 @@ class Network:
     """Roles in a folder, and the reducer's REST interface."""
 
     folder: Path
+    environ: dict[str, str] = field(default_factory=dict, repr=False)  # of all that we start
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     address: str = ""
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
@@ -134,7 +135,7 @@ class Network:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=clean_environ(self.mark, **environ),
+                env=clean_environ(self.mark, **self.environ | environ),
                 start_new_session=True,
             )
         self.roles[name] = Role(name, process, log)
@@ -257,7 +258,7 @@ class Network:
 
     def fedn(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run a command against this network's reducer."""
-        return command(*arguments, "--reducer", self.address)
+        return command(*arguments, "--reducer", self.address, **self.environ)
 
     def left(self) -> dict[int, str]:
         """Processes that carry our mark, of this network or begun by it."""
@@ -277,9 +278,9 @@ class Network:
 
 
 @contextmanager
-def network(folder: Path) -> Iterator[Network]:
+def network(folder: Path, **environ: str) -> Iterator[Network]:
     """An empty network; on failure the end of every log is shown, and at the end no process is left."""
-    made = Network(folder)
+    made = Network(folder, environ)
     try:
         yield made
     except BaseException:
