@@ -258,7 +258,7 @@ class Network:
 
     def fedn(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run a command against this network's reducer."""
-        return command(*arguments, "--reducer", self.address, **self.environ)
+        return command(*arguments, "--reducer", self.address, cwd=None, **self.environ)
 
     def left(self) -> dict[int, str]:
         """Processes that carry our mark, of this network or begun by it."""

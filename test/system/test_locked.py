@@ -43,7 +43,7 @@ def test_a_command_without_the_right_token_says_so_and_has_an_exit_code_of_its_o
     wrong = complained(command(*status, FEDN_ALLIANCE_AUTH_TOKEN=WRONG), code="unauthenticated", exit_code=10)
     assert "does not know this token" in wrong
     assert WRONG not in wrong
-    assert "admin token" in complained(command(*start, **AS_MEMBER), code="permission_denied", exit_code=10)
+    assert "admin token" in complained(command(*start, cwd=None, **AS_MEMBER), code="permission_denied", exit_code=10)
     weak = complained(command(*status, FEDN_ALLIANCE_AUTH_TOKEN="change-me"), code="config_invalid", exit_code=2)
     assert "FEDN_ALLIANCE_AUTH_TOKEN is a placeholder" in weak
 
@@ -53,8 +53,8 @@ def test_a_command_takes_the_token_from_the_environment_or_a_file(running: Netwo
     file = tmp_path / "token"
     file.write_text(f"{ADMIN}\n")
     for done in (
-        command(*listed, **AS_MEMBER),
-        command(*listed, **AS_ADMIN),
+        command(*listed, cwd=None, **AS_MEMBER),
+        command(*listed, cwd=None, **AS_ADMIN),
         command(*listed, FEDN_ALLIANCE_ADMIN_AUTH_TOKEN=ADMIN, FEDN_ALLIANCE_AUTH_TOKEN=WRONG),
         command(*listed, "--token-file", file),
         command(*listed, "--token-file", file, FEDN_ALLIANCE_AUTH_TOKEN=WRONG),
@@ -76,7 +76,7 @@ def test_a_role_that_is_refused_says_so_in_one_sentence_and_ends(
         tokens = tokens | {
             "FEDN_ALLIANCE_AUTH_TOKEN": secrets.token_urlsafe(32)
         }  # two that are equal it refuses itself
-    done = command("run", role, "--reducer", running.address, "--dir", tmp_path / role, **tokens)
+    done = command("run", role, "--reducer", running.address, "--dir", tmp_path / role, cwd=None, **tokens)
     assert (done.returncode, "Traceback" in done.stderr) == (10, False), done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: the reducer ")
@@ -98,9 +98,9 @@ def test_a_role_that_others_can_reach_does_not_start_without_tokens(role: str, t
     said = complained(command(*at), code="config_invalid", exit_code=2)
     assert "needs tokens" in said
     assert "fedn env init" in said
-    half = complained(command(*at, **AS_MEMBER), code="config_invalid", exit_code=2)
+    half = complained(command(*at, cwd=None, **AS_MEMBER), code="config_invalid", exit_code=2)
     assert "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN is not" in half
-    equal = complained(command(*at, **dict.fromkeys(AS_ADMIN, ADMIN)), code="config_invalid", exit_code=2)
+    equal = complained(command(*at, cwd=None, **dict.fromkeys(AS_ADMIN, ADMIN)), code="config_invalid", exit_code=2)
     assert "are equal" in equal
     assert not (tmp_path / role).exists()
 
