@@ -25,6 +25,7 @@ from fedn.errors import BadInput, ConfigInvalid, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
 from fedn.reducer.session_config import SessionConfig
+from fedn.security.tokens import tokens_of
 from fedn.storage.folder import prepare
 from fedn.storage.opening import check_places
 
@@ -116,7 +117,9 @@ class Sandbox:
             if path is not None:
                 prepare(path.absolute().parent)  # now, and not after an hour of training
         named = {name: given[name] for name in ("state", "blobs") if given[name] is not None}
-        check_places(load(ReducerSettings, environ={}, overrides=named))
+        reducer = load(ReducerSettings, environ=os.environ, overrides=named)
+        check_places(reducer)
+        tokens_of(reducer)
         self._stores = [word for name, url in named.items() for word in (f"--{name}", url)]
         self._address = ""
 

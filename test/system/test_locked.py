@@ -113,3 +113,16 @@ def test_a_locked_reducer_may_be_reached_from_elsewhere(tmp_path: Path) -> None:
         assert asked.status_code == 401
         made.http.headers["Authorization"] = f"Bearer {NETWORK}"
         until(lambda: made.get("/api/v1/network")["connected"] == 0, "the token opens it")
+
+
+def test_behind_a_proxy_that_ends_tls_the_login_stays_with_https(running: Network) -> None:
+    told = {"Origin": "https://fedn.example.org", "Host": "fedn.example.org", "X-Forwarded-Proto": "https"}
+    entered = httpx.post(f"{running.address}/login", data={"token": ADMIN}, headers=told)
+    assert entered.status_code == 303
+    assert "Secure" in entered.headers["Set-Cookie"].split("; ")
+
+
+def test_a_sandbox_with_one_of_two_tokens_says_so_before_it_starts_anything(tmp_path: Path) -> None:
+    done = command("sandbox", "--keep", tmp_path / "kept", cwd=Path.cwd(), **AS_MEMBER)
+    assert "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN is not" in complained(done, code="config_invalid", exit_code=2)
+    assert not (tmp_path / "kept" / "logs").exists()
