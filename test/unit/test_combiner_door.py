@@ -18,7 +18,7 @@ from fedn.client.agent import serve as serve_client
 from fedn.combiner.door import WHO, allowed
 from fedn.combiner.server import Combiner, serve
 from fedn.config import ClientSettings
-from fedn.errors import ConfigInvalid, FednError, PermissionDenied, Unauthenticated
+from fedn.errors import CombinerUnreachable, ConfigInvalid, FednError, PermissionDenied, Unauthenticated
 from fedn.reducer.discovery import add_combiner
 from fedn.reducer.network import Network
 from fedn.reducer.views import combiner_view
@@ -53,17 +53,13 @@ async def ends(address: str, method: str, *metadata: tuple[str, str | bytes]) ->
         while True:
             call: Any = channel.stream_stream(method)(iter([b""]), metadata=metadata)  # type: ignore[arg-type]
             try:
-                async with calling(call, unreachable=Lost):
+                async with calling(call, unreachable=CombinerUnreachable):
                     await call.read()
-            except Lost:
+            except CombinerUnreachable:
                 continue  # grpc.aio has lost the answer over the message that could not be sent any more
             except FednError as error:
                 return error
             return None
-
-
-class Lost(FednError):
-    """Nothing is known of how the call ended."""
 
 
 def shows(token: str) -> tuple[str, str]:
