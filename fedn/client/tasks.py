@@ -228,16 +228,15 @@ class Tasks:
     async def _package(self, running: Running) -> Manifest:
         command = running.command
         folder, archive = self._workspace.package(command.package), self._workspace.archive(command.package)
-        if not folder.exists():
+        if command.package not in self._manifests:
             if command.package_size > self._settings.max_package_bytes:
                 limit = self._settings.max_package_bytes
                 raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
             await self._transfers.fetch(command.package, command.package_size, archive, give_up=running.is_over)
-            await asyncio.to_thread(unpack, archive, command.package, folder)
-            archive.unlink()
+            # once in each process, also where a folder is there: a power failure may have cut it short
+            self._manifests = {command.package: await asyncio.to_thread(unpack, archive, command.package, folder)}
+        os.utime(archive)
         os.utime(folder)
-        if command.package not in self._manifests:
-            self._manifests = {command.package: Manifest.read(folder)}
         return self._manifests[command.package]
 
     def _tell(self, command: pb.RunTask, phase: str) -> None:

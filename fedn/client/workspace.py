@@ -3,7 +3,8 @@
 ::
 
     <dir>/models/<sha256>          the last two global models; checked when the client starts
-    <dir>/packages/<sha256>/       the last two compute packages, unpacked
+    <dir>/packages/<sha256>.tar    the last two compute packages; checked when the client starts
+    <dir>/packages/<sha256>/       unpacked; compared with the archive at the first task
     <dir>/tasks/<task>/            one task, until its round has ended; at most four
         result.json            the training is done and need not be done again, if the output is as it says
         run-*/                 one run of the script: its output and metadata
@@ -15,6 +16,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -44,7 +46,8 @@ class Workspace:
         self.root = root
         for name in ("models", "packages", "tasks"):
             (root / name).mkdir(parents=True, exist_ok=True)
-        drop_broken(root / "models")
+        drop_broken(path for path in (root / "models").iterdir() if not path.suffix)
+        drop_broken((root / "packages").glob("*.tar"))
 
     def model(self, digest: str) -> Path:
         """Where a global model rests, or will."""
@@ -55,7 +58,7 @@ class Workspace:
         return self.root / "packages" / digest
 
     def archive(self, digest: str) -> Path:
-        """Where a package's archive arrives."""
+        """Where a package's archive rests."""
         return self.root / "packages" / f"{digest}.tar"
 
     def task(self, task_id: str) -> Path:
@@ -96,7 +99,7 @@ class Workspace:
         """Keep the newest of each kind."""
         keep_newest(self.root / "models", KEEP_MODELS)
         keep_newest(self.root / "tasks", KEEP_TASKS)
-        keep_newest(self.root / "packages", KEEP_PACKAGES)
+        keep_newest(self.root / "packages", 2 * KEEP_PACKAGES)  # each with its archive
 
 
 def read_result(path: Path) -> TrainResult | None:
@@ -107,10 +110,10 @@ def read_result(path: Path) -> TrainResult | None:
         return None
 
 
-def drop_broken(models: Path) -> None:
-    """Delete the models that a power failure has cut short; one that is still on its way goes on later."""
-    for path in models.iterdir():
-        if not path.suffix and digest_of(path) != path.name:
+def drop_broken(blobs: Iterable[Path]) -> None:
+    """Delete what a power failure has cut short; what is still on its way, a `.part`, goes on later."""
+    for path in list(blobs):
+        if digest_of(path) != path.stem:
             path.unlink()
 
 

@@ -32,6 +32,7 @@ class FileBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = prepare(folder)
         self._incoming = prepare(self._folder / "incoming")
+        self._lay_out()
         self._drop_leftovers(time.time() - LEFTOVER_S)
 
     def put(self, path: Path, digest: str) -> None:
@@ -40,7 +41,7 @@ class FileBlobs:
         if blob.exists():
             return
         with _writing(self._folder):
-            shard = self._shard(blob)
+            shard = blob.parent
             with _fresh(shard, digest) as (target, fresh):
                 found = _copy(path, target)
                 if found != digest:
@@ -100,7 +101,7 @@ class FileBlobs:
         except FileNotFoundError:
             return self._present(digest)
         with _writing(self._folder):
-            shard = self._shard(blob)
+            shard = blob.parent
             part.replace(blob)
             _sync(shard)
         return blob
@@ -114,11 +115,14 @@ class FileBlobs:
             raise NotFound(f"there is no blob {digest}")
         return path
 
-    def _shard(self, blob: Path) -> Path:
-        if not blob.parent.exists():
-            blob.parent.mkdir(exist_ok=True)
-            _sync(self._folder)
-        return blob.parent
+    def _lay_out(self) -> None:
+        """Make all shards at once, with one sync: the first blob of each need not wait for its own."""
+        missing = [shard for k in range(256) if not (shard := self._folder / f"{k:02x}").exists()]
+        with _writing(self._folder):
+            for shard in missing:
+                shard.mkdir(exist_ok=True)
+            if missing:
+                _sync(self._folder)
 
     def _shards(self) -> list[Path]:
         return [path for path in self._folder.iterdir() if len(path.name) == 2]

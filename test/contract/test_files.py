@@ -135,6 +135,7 @@ def test_a_file_where_the_folder_should_be_is_one_sentence(tmp_path: Path) -> No
 def test_a_disk_that_refuses_is_one_sentence(blobs: FileBlobs, folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(CONTENT)
+    (folder / DIGEST[:2]).rmdir()
     (folder / DIGEST[:2]).write_text("in the way")
     with pytest.raises(FolderUnusable, match="cannot be written: Not a directory"):
         blobs.put(source, DIGEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +126,32 @@ async def test_a_package_without_the_entry_point_or_that_is_none_is_named(tmp_pa
         set_up.lives[-1].tasks._manifests = {}
         await laid.start("c0", round_id="r2", settings=set_up.settings())
         await line(set_up, "r2")
-        yaml = next((tmp_path / "client" / "packages").glob("*/fedn.yaml"))
-        yaml.write_text(yaml.read_text().replace("  validate: python puppet.py validate\n", ""))
-        set_up.tasks._manifests = {}
+        present = set_up.tasks._manifests[laid.package]
+        train_only = {"train": present.entry_points["train"]}
+        set_up.tasks._manifests = {laid.package: replace(present, entry_points=train_only)}
         await laid.start("c0", round_id="r3", kind="VALIDATE", settings=set_up.settings())
         assert (await line(set_up, "r3")).code == "entry_point_missing"
+
+
+@pytest.mark.parametrize("broken", ["fedn.yaml", "puppet.py", "archive", "both"])
+async def test_a_package_that_a_power_failure_cut_short_is_mended(broken: str, tmp_path: Path) -> None:
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await set_up.stage(laid, ZEROS)
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", settings=set_up.settings())
+        assert (await line(set_up)).status == "accepted"
+        await set_up.die()
+        packages = tmp_path / "client" / "packages"
+        for path in (packages / f"{laid.package}.tar", packages / laid.package / "puppet.py"):
+            if broken in ("both", path.name, "archive" if path.suffix == ".tar" else ""):
+                os.truncate(path, 10)
+        if broken == "fedn.yaml":
+            (packages / laid.package / broken).unlink()
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", round_id="r2", settings=set_up.settings())
+        assert (await line(set_up, "r2")).status == "accepted"
 
 
 async def test_a_mistake_of_the_client_ends_its_task_with_a_reason(
