@@ -17,6 +17,8 @@ from fedn.security.tokens import tokens_of
 
 log = logging.getLogger(__name__)
 
+POLICY = "default-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
 
 def create_app(desk: Desk, engine: Engine) -> Flask:
     """The application over the given stores and engine; the caller starts and stops both. Raises ConfigInvalid."""
@@ -36,11 +38,12 @@ def create_app(desk: Desk, engine: Engine) -> Flask:
 
 def guarded(response: Response) -> Response:
     """Nothing but our own scripts runs in our pages; and one address serves pages and JSON."""
-    response.headers["Content-Security-Policy"] = "default-src 'self'; frame-ancestors 'none'"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = (
-        "same-origin"  # with none at all, a form of ours would say that it came from nowhere
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # with no-referrer, a form of ours would say that it came from nowhere
+    response.headers["Referrer-Policy"] = "same-origin"
     response.vary.add("Accept")
     return response
 

@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 from fedn.cli.processes import Processes
 from test.unit.dashboard_bench import Bench
 
-POLICY = "default-src 'self'"
+POLICY = "default-src 'self'; form-action 'self'; base-uri 'none'"
 
 
 @contextmanager

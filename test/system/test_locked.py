@@ -20,7 +20,8 @@ NOBODY = dict.fromkeys(AS_ADMIN, "")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    with network(tmp_path_factory.mktemp("locked"), **AS_ADMIN) as made:
+    talkative = {f"FEDN_{role}_LOG_LEVEL": "debug" for role in ("REDUCER", "COMBINER", "CLIENT")}
+    with network(tmp_path_factory.mktemp("locked"), **AS_ADMIN, **talkative) as made:
         made.http.headers["Authorization"] = f"Bearer {ADMIN}"
         made.up(clients=2, workers=2)
         yield made
