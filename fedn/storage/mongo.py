@@ -66,7 +66,9 @@ class MongoState:
     ) -> None:
         self._place = place
         self._collections = collections
-        self._credentials = {"username": user, "password": password, "authSource": "admin"} if user else {}
+        self._credentials: dict[str, Any] = (
+            {"username": user, "password": password, "authSource": "admin"} if user else {}
+        )
         self._connect_s = connect_s
         self._lines: dict[int, Line] = {}
         self._closed = False

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from bson.errors import InvalidDocument
 from pymongo import errors as driver
 
 from fedn.errors import AlreadyExists, BadInput, FednError, StoreRefused, Unavailable
@@ -41,7 +42,7 @@ def translated(doing: Doing) -> Iterator[None]:
         yield
     except driver.DuplicateKeyError as error:
         raise taken(doing.collection, error.details or {}) from None
-    except (driver.DocumentTooLarge, driver.InvalidDocument) as error:
+    except (driver.DocumentTooLarge, InvalidDocument) as error:
         raise _refused(doing, error) from None
     except driver.WriteConcernError as error:
         why = f"{doing.store} did not confirm in time that it keeps a write"
@@ -103,7 +104,7 @@ def _failed(doing: Doing, error: driver.OperationFailure) -> FednError:
     return FednError(f"{doing.store} could not {doing.verb} {doing.collection!r} (its error {error.code})")
 
 
-def _refused(doing: Doing, error: driver.PyMongoError) -> BadInput:
-    if isinstance(error, driver.InvalidDocument) and not isinstance(error, driver.DocumentTooLarge):
+def _refused(doing: Doing, error: Exception) -> BadInput:
+    if isinstance(error, InvalidDocument) and not isinstance(error, driver.DocumentTooLarge):
         return BadInput(f"{doing.collection}: the document cannot be stored")
     return BadInput(f"{doing.collection}: the document is larger than the state store's limit of 16 MB")
