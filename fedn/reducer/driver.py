@@ -28,7 +28,6 @@ from fedn.errors import (
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.participants import ConnectedClient, choose
-from fedn.reducer.patience import Stores
 from fedn.reducer.plan import Plan
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
@@ -49,7 +48,7 @@ class Driver:
         self._network = network
         self._term = term
         self._fresh = fresh
-        self._stores = Stores(desk.settings.store_patience_s)
+        self._stores = desk.stores
 
     async def lead(self, woken: asyncio.Event) -> None:
         """Run sessions as they come."""
@@ -95,6 +94,7 @@ class Driver:
         await self._stores.do_at_last(end)
 
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
+        await self._stores.do(self._desk.check_newest)
         done = await self._stores.do(self._settled, session_id)
         number = len(done) + 1
         validates = config.validate and await self._stores.do(self._can_validate)

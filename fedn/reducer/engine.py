@@ -19,7 +19,6 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.driver import Driver
 from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
-from fedn.reducer.patience import Stores
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +86,10 @@ class Engine:
         """Take the lease whenever it can be had, and lead while it holds."""
         ttl_s = self._desk.settings.lease_s
         lease = Lease(self._desk.state, holder=self._holder, ttl_s=ttl_s, clock=time.monotonic)
-        stores = Stores(self._desk.settings.store_patience_s)
         try:
             while True:
                 try:
-                    term = await stores.do_at_last(lease.try_take)
+                    term = await self._desk.stores.do_at_last(lease.try_take)
                     if term is not None:
                         log.info("this worker leads, term %d", term)
                         await self._lead(lease, term, woken)
@@ -124,8 +122,7 @@ class Engine:
 
         While the state store is away nobody can take it, and it is known afterwards whether somebody has.
         """
-        stores = Stores(self._desk.settings.store_patience_s)
         while True:
             await asyncio.sleep(self._desk.settings.lease_s / 4)
-            if not await stores.do_at_last(lease.renew):
+            if not await self._desk.stores.do_at_last(lease.renew):
                 raise StaleTerm("the lease was taken by another worker")

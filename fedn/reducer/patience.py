@@ -27,14 +27,20 @@ REMIND_S = 60.0
 
 
 class Stores:
-    """One leader's waiting for the stores; `waited_s` is how long it has waited in all."""
+    """One worker's waiting for the stores, in its event loop."""
 
     def __init__(self, patience_s: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._patience_s = patience_s
         self._clock = clock
         self._waiting = 0
         self._said_at = -math.inf
-        self.waited_s = 0.0
+        self._since = 0.0
+        self._waited_s = 0.0
+
+    @property
+    def waited_s(self) -> float:
+        """How long anything has waited, in all."""
+        return self._waited_s + (self._clock() - self._since if self._waiting else 0.0)
 
     async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work`, in a thread, again while a store is away. Raises StoreAway when the patience is over."""
@@ -50,7 +56,8 @@ class Stores:
 
     async def _again(self, attempt: Callable[[], Awaitable[T]], patience_s: float | None = None) -> T:
         patience_s = self._patience_s if patience_s is None else patience_s
-        began, waits = 0.0, delays(most=MOST_S)
+        began: float | None = None
+        waits = delays(most=MOST_S)
         try:
             while True:
                 try:
@@ -59,15 +66,16 @@ class Stores:
                     raise  # no store
                 except Unavailable as error:
                     now = self._clock()
-                    if not began:
-                        began, self._waiting = now, self._waiting + 1
+                    if began is None:
+                        began = now
+                        self._one_more(now)
                     if now - began > patience_s:
                         raise StoreAway(f"{error.reason}; waited for {patience_s:g} s") from error
                     self._say(error, now)
                 await asyncio.sleep(next(waits))
         finally:
-            if began:
-                self._over(self._clock() - began)
+            if began is not None:
+                self._one_less()
 
     def _say(self, error: Unavailable, now: float) -> None:
         """At once, then rarely."""
@@ -75,9 +83,15 @@ class Stores:
             self._said_at = now
             log.warning("waiting: %s", error)
 
-    def _over(self, waited_s: float) -> None:
-        self._waiting -= 1
-        self.waited_s += waited_s
+    def _one_more(self, now: float) -> None:
         if not self._waiting:
+            self._since = now
+        self._waiting += 1
+
+    def _one_less(self) -> None:
+        self._waiting -= 1
+        if not self._waiting:
+            waited_s = self._clock() - self._since
+            self._waited_s += waited_s
             self._said_at = -math.inf
-            log.info("the wait is over, after %.1f s", waited_s)
+            log.info("waited for %.1f s", waited_s)

@@ -31,7 +31,6 @@ from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
-from fedn.reducer.patience import Stores
 from fedn.reducer.plan import Plan
 from fedn.reducer.trail import Commit, receipt_bytes
 from fedn.wire.v1 import control_pb2 as control
@@ -67,7 +66,7 @@ class RoundRun:
         self._plan = plan
         self._fresh = fresh
         self._give_up_s = give_up_s
-        self._stores = Stores(desk.settings.store_patience_s)
+        self._stores = desk.stores
         self._patiences: list[Patience] = []
         self._lines: list[dict[str, Any]] = []
 
