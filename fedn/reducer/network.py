@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from fedn.errors import CombinerUnreachable, FednError
+from fedn.errors import CombinerUnreachable, FednError, Unavailable
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
@@ -41,6 +41,7 @@ class Network:
     def __init__(self, state: State) -> None:
         self._state = state
         self._links: dict[str, CombinerLink] = {}
+        self._found: dict[str, str] = {}
         self._seen: list[Seen] = []
         self._seen_at = -math.inf
         self._looking = asyncio.Lock()
@@ -52,11 +53,23 @@ class Network:
         return self._links[address]
 
     async def find(self, name: str) -> CombinerLink:
-        """The link to a combiner where it is now. Raises CombinerUnreachable."""
+        """The link to a combiner where it is now. Raises CombinerUnreachable, and Unavailable if the store is away."""
         entry = await asyncio.to_thread(self._state.get, "combiners", name)
         if entry is None:
             raise CombinerUnreachable(f"no combiner {name!r} has announced itself")
+        self._found[name] = entry["address"]
         return self.link(entry["address"])
+
+    async def find_anyhow(self, name: str) -> CombinerLink:
+        """The same, or where it was last when the store is away: for what is said once, and may be missed."""
+        try:
+            return await self.find(name)
+        except CombinerUnreachable:
+            raise
+        except Unavailable:
+            if name not in self._found:
+                raise
+            return self.link(self._found[name])
 
     async def survey(self) -> list[Seen]:
         """Ask every known combiner for its report, all at once, each with a deadline."""

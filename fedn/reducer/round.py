@@ -232,6 +232,6 @@ class RoundRun:
 
     async def _tell_all(self, tell: Callable[[CombinerLink], Awaitable[None]]) -> list[BaseException | None]:
         async def one(combiner: str) -> None:
-            await tell(await self._network.find(combiner))
+            await tell(await self._network.find_anyhow(combiner))
 
         return await asyncio.gather(*(one(c) for c in self._plan.combiners()), return_exceptions=True)

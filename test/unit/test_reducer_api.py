@@ -98,10 +98,10 @@ def test_health_and_readiness(client: Any, desk: Desk, monkeypatch: pytest.Monke
     assert client.get("/health").json == {"status": "ok"}
     assert client.get("/ready").json == {"status": "ready"}
 
-    def locked(*_: object) -> int:
+    def locked(*_: object, **more: object) -> int:
         raise Unavailable("the store is locked")
 
-    monkeypatch.setattr(desk.state, "count", locked)
+    monkeypatch.setattr(desk.state, "find", locked)
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["error"]["code"] == "unavailable"
