@@ -6,6 +6,7 @@ A combiner that was started again may listen at another port, so each attempt lo
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,8 @@ from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
-Find: TypeAlias = "Callable[[str], Awaitable[CombinerLink]]"  # where a combiner is now; it may wait for the store
+# Where a combiner is: as known (True), or as the store says now, for which it may wait.
+Find: TypeAlias = "Callable[[str, bool], Awaitable[CombinerLink]]"
 
 GIVE_UP_S = 30.0  # a combiner of which nothing is heard for so long after a failure is left out of the round
 
@@ -74,11 +76,11 @@ async def conduct(
 
     Raises CombinerUnreachable when it stays away, StaleTerm when another leads, or its refusal.
     """
-    outcome = control.RoundOutcome()
+    outcome, known = control.RoundOutcome(), first_only()
 
     async def attempt() -> None:
         with patience.paused():
-            link = await find(combiner)
+            link = await find(combiner, next(known))
         outcome.CopyFrom(await link.run_round(combiner, request, files, patience.hear))
 
     await _again_and_again(attempt, f"round {request.round_id} at {combiner}", patience)
@@ -87,13 +89,19 @@ async def conduct(
 
 async def fetch(find: Find, combiner: str, digest: str, size: int, destination: Path, patience: Patience) -> None:
     """Take a combiner model, verified. Raises CombinerUnreachable, TransferFailed, or the refusal."""
+    known = first_only()
 
     async def attempt() -> None:
         with patience.paused():
-            link = await find(combiner)
+            link = await find(combiner, next(known))
         await link.fetch(digest, size, destination, patience.hear)
 
     await _again_and_again(attempt, f"{digest[:12]}… from {combiner}", patience)
+
+
+def first_only() -> Iterator[bool]:
+    """True, then False without end."""
+    return itertools.chain([True], itertools.repeat(False))
 
 
 async def _again_and_again(attempt: Callable[[], Awaitable[None]], what: str, patience: Patience) -> None:

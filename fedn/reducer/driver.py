@@ -49,6 +49,8 @@ class Driver:
         self._term = term
         self._fresh = fresh
         self._stores = desk.stores
+        self._first = 1  # the first round of the session that this leader begins or goes on with
+        self._digest = ""
 
     async def lead(self, woken: asyncio.Event) -> None:
         """Run sessions as they come."""
@@ -96,8 +98,11 @@ class Driver:
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
         await self._stores.do(self._desk.check_newest)
         done = await self._stores.do(self._settled, session_id)
-        number = len(done) + 1
-        validates = config.validate and await self._stores.do(self._can_validate)
+        number = self._first = len(done) + 1
+        package = await self._stores.do(self._package)  # it stays as it is while a session runs
+        self._digest = str(package["digest"])
+        # A package need not have the entry point; then there is nothing to ask of the clients.
+        validates = config.validate and "validate" in package.get("entry_points", ())
         if done and validates:
             await self._validate_once(session_id, config, len(done))
         while number <= config.rounds:
@@ -118,7 +123,8 @@ class Driver:
 
     async def _train(self, session_id: str, config: SessionConfig, number: int) -> None:
         """One round, tried again when it fails, up to `attempts` times."""
-        failed = await self._stores.do(self._attempts_failed, session_id, number)
+        resumes = number == self._first  # a former leader may have begun it; the later ones are ours
+        failed = await self._stores.do(self._attempts_failed, session_id, number) if resumes else 0
         while True:
             plan = await self._plan(session_id, config, number, kind="train", attempt=failed + 1)
             try:
@@ -132,7 +138,8 @@ class Driver:
 
     async def _validate_once(self, session_id: str, config: SessionConfig, number: int) -> None:
         """Validate the newest model; a validation that fails is noted in its document and costs no round."""
-        attempts = await self._stores.do(self._rounds_of, session_id, number, "validate")
+        former = number < self._first  # it may have been validated before this leader's time
+        attempts = await self._stores.do(self._rounds_of, session_id, number, "validate") if former else []
         if any(a["status"] != "started" for a in attempts):
             return
         try:
@@ -150,13 +157,10 @@ class Driver:
     async def _plan(self, session_id: str, config: SessionConfig, number: int, *, kind: str, attempt: int) -> Plan:
         """What the round is to do; a round that a former leader began goes on as it was laid out."""
         round_id = f"{session_id}.{number}.{kind}.{attempt}"
-        latest, package = (
-            await self._stores.do(self._desk.trail.latest),
-            await self._stores.do(self._package),
-        )
+        latest = await self._stores.do(self._desk.trail.latest)
         if latest is None:
             raise SeedMissing("there is no seed model; upload one at /seed")
-        begun = await self._stores.do(self._desk.state.get, "rounds", round_id)
+        begun = await self._stores.do(self._desk.state.get, "rounds", round_id) if number <= self._first else None
         if begun is not None:
             participants = [ConnectedClient(**client) for client in begun["participants"]]
         else:
@@ -170,22 +174,17 @@ class Driver:
             round=number,
             kind=kind,
             model=latest["model"],
-            package=package,
+            package=self._digest,
             participants=participants,
             config=config,
             term=self._term,
         )
 
-    def _can_validate(self) -> bool:
-        """A package need not have the entry point; then there is nothing to ask of the clients."""
-        package = self._desk.state.get("context", "package")
-        return package is not None and "validate" in package.get("entry_points", ())
-
-    def _package(self) -> str:
+    def _package(self) -> dict[str, Any]:
         package = self._desk.state.get("context", "package")
         if package is None:
             raise PackageMissing("there is no compute package; upload one at /context")
-        return str(package["digest"])
+        return package
 
     async def _wait_for_clients(self, session_id: str, config: SessionConfig) -> list[Seen]:
         """Until clients_required clients are connected; says what is missing, and ends by wait_timeout."""

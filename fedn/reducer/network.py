@@ -6,7 +6,7 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-from fedn.errors import CombinerUnreachable, FednError, Unavailable
+from fedn.errors import CombinerUnreachable, FednError
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
@@ -52,24 +52,18 @@ class Network:
             self._links[address] = CombinerLink(address)
         return self._links[address]
 
-    async def find(self, name: str) -> CombinerLink:
-        """The link to a combiner where it is now. Raises CombinerUnreachable, and Unavailable if the store is away."""
+    async def find(self, name: str, *, known: bool = False) -> CombinerLink:
+        """The link to a combiner where it is now; `known`: where it was last, which spares asking the store.
+
+        Raises CombinerUnreachable, and Unavailable if the store is away.
+        """
+        if known and name in self._found:
+            return self.link(self._found[name])
         entry = await asyncio.to_thread(self._state.get, "combiners", name)
         if entry is None:
             raise CombinerUnreachable(f"no combiner {name!r} has announced itself")
         self._found[name] = entry["address"]
         return self.link(entry["address"])
-
-    async def find_anyhow(self, name: str) -> CombinerLink:
-        """The same, or where it was last when the store is away: for what is said once, and may be missed."""
-        try:
-            return await self.find(name)
-        except CombinerUnreachable:
-            raise
-        except Unavailable:
-            if name not in self._found:
-                raise
-            return self.link(self._found[name])
 
     async def survey(self) -> list[Seen]:
         """Ask every known combiner for its report, all at once, each with a deadline."""
@@ -77,6 +71,7 @@ class Network:
         # The links of former addresses are closed when the last who uses one lets go of it.
         addresses = {c["address"] for c in known}
         self._links = {address: link for address, link in self._links.items() if address in addresses}
+        self._found = {c["_id"]: c["address"] for c in known}
         return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
 
     async def recent(self) -> list[Seen]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, StoreAway
+from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, StoreAway, VersionConflict
 from fedn.model.safetensors import open_model
 from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
 from fedn.reducer.combiner_link import CombinerLink
@@ -69,6 +69,7 @@ class RoundRun:
         self._stores = desk.stores
         self._patiences: list[Patience] = []
         self._lines: list[dict[str, Any]] = []
+        self._document: dict[str, Any] | None = None  # as we wrote it last, None when that is not known
 
     async def run(self) -> Result:
         """Carry the round out. Raises RoundFailed with a reason, or StaleTerm when another leads.
@@ -102,7 +103,7 @@ class RoundRun:
 
     def _open_document(self) -> None:
         try:
-            self._desk.state.insert("rounds", self._plan.document())
+            self._document = self._desk.state.insert("rounds", self._plan.document())
         except AlreadyExists:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
 
@@ -139,8 +140,8 @@ class RoundRun:
             return control.RoundOutcome(code=error.code, reason=error.reason)
         return outcome
 
-    async def _find(self, combiner: str) -> CombinerLink:
-        return await self._stores.ask(self._network.find, combiner)
+    async def _find(self, combiner: str, known: bool) -> CombinerLink:
+        return await self._stores.ask(self._network.find, combiner, known=known)
 
     def _patience(self) -> Patience:
         self._patiences.append(Patience(self._give_up_s))
@@ -210,9 +211,14 @@ class RoundRun:
         return {"clients": self._lines, "refused": dict(refused), "metrics": metrics, "num_examples": num_examples}
 
     def _note(self, found: Mapping[str, Any]) -> None:
-        before = self._desk.state.get("rounds", self._plan.round_id)
+        """Add to the round's document: to the version that we wrote last, or to what it has become since."""
+        before, self._document = self._document, None
+        before = before or self._desk.state.get("rounds", self._plan.round_id)
         if before is not None:
-            self._desk.state.replace("rounds", before | dict(found))
+            try:
+                self._document = self._desk.state.replace("rounds", before | dict(found))
+            except VersionConflict:
+                self._note(found)
 
     async def _tell_end(self, *, committed: bool) -> None:
         """Best effort: a combiner that misses it ends the round when its next one starts."""
@@ -232,6 +238,6 @@ class RoundRun:
 
     async def _tell_all(self, tell: Callable[[CombinerLink], Awaitable[None]]) -> list[BaseException | None]:
         async def one(combiner: str) -> None:
-            await tell(await self._network.find_anyhow(combiner))
+            await tell(await self._network.find(combiner, known=True))
 
         return await asyncio.gather(*(one(c) for c in self._plan.combiners()), return_exceptions=True)
