@@ -84,6 +84,10 @@ class ReducerSettings(Settings):
         default=None,
         metadata=rules("Blob store, s3://HOST:PORT/BUCKET[?tls=false]; else the folder.", pattern=BLOBS_URL),
     )
+    store_patience_s: float = field(
+        default=300.0,
+        metadata=rules("A running session waits for a store that is away for this long.", unit="s", min=0, max=86400),
+    )
     mongo_user: str | None = secret("User of the state store.", shared="FEDN_MONGO_USER")
     mongo_password: str | None = secret("Password of the state store.", shared="FEDN_MONGO_PASSWORD")
     minio_access_key: str | None = secret("Access key of the blob store.", shared="FEDN_MINIO_ACCESS_KEY")

@@ -22,6 +22,7 @@
     │   ├── SessionRunning             one session at a time
     │   ├── SeedMissing                no seed model yet
     │   ├── PackageMissing             no compute package yet
+    │   ├── ModelMissing               the blob of the trail's newest model is not in the store
     │   ├── SeedExists                 the trail has begun; its seed cannot be replaced
     │   ├── NameTaken                  another client or combiner goes by that name
     │   ├── AlreadyExists              the store holds a document with that key
@@ -38,6 +39,7 @@
     │   ├── NoCombiner                 no combiner has room or is up
     │   ├── StoreRefused               a store refuses the credentials, or they lack rights
     │   └── PortTaken                  the address is in use or may not be bound
+    ├── StoreAway                  a store did not come back in time
     ├── TransferFailed             a blob did not arrive
     │   ├── TransferStalled            no progress for the allowed time
     │   └── DigestMismatch             the bytes are not those that were announced
@@ -248,6 +250,13 @@ class PackageMissing(Conflict):
     remedy = "Upload one at /context; `fedn package create` builds it."
 
 
+class ModelMissing(Conflict):
+    """The blob of the trail's newest model is not in the blob store, so no training can go on from it."""
+
+    code = "model_missing"
+    remedy = "Restore the blob that the reason names from a backup, under the same name."
+
+
 class SeedExists(Conflict):
     """The model trail has begun; its seed cannot be replaced."""
 
@@ -377,6 +386,16 @@ class PortTaken(Unavailable):
 
     code = "port_taken"
     remedy = "Choose another --port, or stop the process that holds it."
+
+
+class StoreAway(FednError):
+    """A store of the reducer did not come back in time, so the session was given up."""
+
+    code = "store_away"
+    http = 503
+    grpc = "UNAVAILABLE"
+    exit_code = 5
+    remedy = "See why the store was away; raise store_patience_s if that is usual. Finished rounds are in the trail."
 
 
 # ── transfers, rounds, tasks ─────────────────────────────────────────────────────────────────────

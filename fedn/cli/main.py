@@ -83,6 +83,6 @@ def complain(error: FednError) -> None:
 
 def missing(error: ModuleNotFoundError) -> None:
     """A role's extra is not installed."""
-    if (error.name or "").partition(".")[0] not in ("flask", "gunicorn", "grpc", "google"):
+    if (error.name or "").partition(".")[0] not in ("flask", "gunicorn", "grpc", "google", "pymongo", "bson"):
         raise error
     complain(BadInput(f"this role needs {error.name!r}: pip install 'fedn[reducer,combiner,client]', or the one extra"))

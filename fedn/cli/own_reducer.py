@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedn.cli.processes import Child, Processes, broken
 from fedn.cli.reducer_api import ReducerApi
-from fedn.errors import PortTaken, Unavailable
+from fedn.errors import PortTaken, StoreRefused, Unavailable
 
 DEFAULT_PORT = 8090
 COME_UP_S = 60.0
@@ -36,21 +36,26 @@ def start_reducer(processes: Processes, folder: Path, stores: Sequence[str] = ()
 
 
 def _ready(reducer: Child) -> str:
-    deadline = time.monotonic() + COME_UP_S
+    deadline, why = time.monotonic() + COME_UP_S, "it has not said where it is"
     while time.monotonic() < deadline:
         if reducer.process.poll() is not None:
             raise PortTaken if reducer.process.returncode == PortTaken.exit_code else broken(reducer)
         said = SAYS.search(reducer.log.read_text(errors="replace"))
-        if said is not None and _answers(said[1]):
-            return said[1]
+        if said is not None:
+            why = _not_ready(said[1])
+            if not why:
+                return said[1]
         time.sleep(LOOK_S)
-    raise Unavailable(f"the reducer is not ready after {COME_UP_S:g} s")
+    raise Unavailable(f"the reducer is not ready after {COME_UP_S:g} s: {why}")
 
 
-def _answers(address: str) -> bool:
+def _not_ready(address: str) -> str:
+    """Why it is not ready, or nothing. Raises what time does not mend, such as StoreRefused."""
     try:
         with ReducerApi(address) as api:
             api.get("/ready")
-    except Unavailable:
-        return False
-    return True
+    except StoreRefused:
+        raise
+    except Unavailable as error:
+        return error.reason
+    return ""

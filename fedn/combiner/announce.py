@@ -7,7 +7,7 @@ import logging
 
 import httpx
 
-from fedn.errors import AccessRefused, FednError, NameTaken, ReducerUnreachable
+from fedn.errors import AccessRefused, FednError, NameTaken, Unavailable
 from fedn.wire.backoff import delays
 from fedn.wire.rest import call
 
@@ -23,7 +23,7 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
     while True:
         try:
             await call(client, "POST", "/add", json={"name": name, "identity": identity, "address": address})
-        except ReducerUnreachable as error:
+        except Unavailable as error:  # the reducer, or its store
             log.warning("%s", error)
             known = False
             await asyncio.sleep(next(waits))

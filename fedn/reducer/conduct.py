@@ -6,16 +6,22 @@ A combiner that was started again may listen at another port, so each attempt lo
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from fedn.errors import FednError
-from fedn.reducer.network import Network
+from fedn.reducer.combiner_link import CombinerLink
 from fedn.wire.transfer import until_done
 from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
+
+# Where a combiner is: as known (True), or as the store says now, for which it may wait.
+Find: TypeAlias = "Callable[[str, bool], Awaitable[CombinerLink]]"
 
 GIVE_UP_S = 30.0  # a combiner of which nothing is heard for so long after a failure is left out of the round
 
@@ -34,6 +40,17 @@ class Patience:
         self.heard += count
         self._lost_at = None
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What takes long here is not the combiner's fault: the reducer waits for its own store."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            yield
+        finally:
+            if self._lost_at is not None:
+                self._lost_at += clock() - began
+
     def end(self) -> None:
         """Try no more: the round is aborted."""
         self._ended = True
@@ -49,7 +66,7 @@ class Patience:
 
 
 async def conduct(
-    network: Network,
+    find: Find,
     combiner: str,
     request: control.StartRoundRequest,
     files: Mapping[str, Path],
@@ -59,24 +76,32 @@ async def conduct(
 
     Raises CombinerUnreachable when it stays away, StaleTerm when another leads, or its refusal.
     """
-    outcome = control.RoundOutcome()
+    outcome, known = control.RoundOutcome(), first_only()
 
     async def attempt() -> None:
-        link = await network.find(combiner)
+        with patience.paused():
+            link = await find(combiner, next(known))
         outcome.CopyFrom(await link.run_round(combiner, request, files, patience.hear))
 
     await _again_and_again(attempt, f"round {request.round_id} at {combiner}", patience)
     return outcome
 
 
-async def fetch(network: Network, combiner: str, digest: str, size: int, destination: Path, patience: Patience) -> None:
+async def fetch(find: Find, combiner: str, digest: str, size: int, destination: Path, patience: Patience) -> None:
     """Take a combiner model, verified. Raises CombinerUnreachable, TransferFailed, or the refusal."""
+    known = first_only()
 
     async def attempt() -> None:
-        link = await network.find(combiner)
+        with patience.paused():
+            link = await find(combiner, next(known))
         await link.fetch(digest, size, destination, patience.hear)
 
     await _again_and_again(attempt, f"{digest[:12]}… from {combiner}", patience)
+
+
+def first_only() -> Iterator[bool]:
+    """True, then False without end."""
+    return itertools.chain([True], itertools.repeat(False))
 
 
 async def _again_and_again(attempt: Callable[[], Awaitable[None]], what: str, patience: Patience) -> None:

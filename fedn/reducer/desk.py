@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedn.config import ReducerSettings
-from fedn.errors import BlobCorrupt
+from fedn.errors import BlobCorrupt, ModelMissing
 from fedn.model.safetensors import digest_of
+from fedn.reducer.patience import Stores
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
@@ -18,6 +20,7 @@ from fedn.storage.state import State
 
 RECEIPT_LIMIT_BYTES = 64 * 2**20
 BLOCK_BYTES = 2**20
+NO_BLOB = hashlib.sha256(b"").hexdigest()  # asked for to see whether the store answers
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Desk:
     uploads: Path
     trail: Trail
     sessions: Sessions
+    stores: Stores
     whole: set[str] = field(default_factory=set)  # blobs in scratch that this process has seen to be right
 
     @staticmethod
@@ -39,11 +43,21 @@ class Desk:
         root = prepare(settings.dir)
         state, blobs = open_state(settings), open_blobs(settings)
         scratch, uploads = prepare(root / "scratch"), prepare(root / "uploads")
-        return Desk(settings, state, blobs, scratch, uploads, Trail(state), Sessions(state))
+        return Desk(
+            settings, state, blobs, scratch, uploads, Trail(state), Sessions(state), Stores(settings.store_patience_s)
+        )
 
     def close(self) -> None:
         """Close the stores."""
         self.state.close()
+
+    def check_newest(self) -> dict[str, Any] | None:
+        """The trail's newest record, if there is one. Raises ModelMissing when the blob store lacks its model."""
+        latest = self.trail.latest()
+        if self.blobs.size(latest["model"] if latest is not None else NO_BLOB) is None and latest is not None:
+            what = f"the trail's newest model, {latest['model']} (record {latest['seq']})"
+            raise ModelMissing(f"{what}, is not in the blob store: training cannot go on from it")
+        return latest
 
     def local(self, digest: str) -> Path:
         """A local file of a blob, fetched and verified if it is not here yet."""

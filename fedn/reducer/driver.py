@@ -24,7 +24,6 @@ from fedn.errors import (
     SeedMissing,
     StaleTerm,
     Stopped,
-    Unavailable,
 )
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
@@ -39,19 +38,25 @@ LOOK_AGAIN_S = 0.25  # between looks for a new session, a stop, or missing clien
 
 
 class Driver:
-    """Leads until it is cancelled or fenced. `fresh()` says whether the lease still holds."""
+    """Leads until it is cancelled or fenced.
+
+    `fresh()` says whether the lease still holds; it raises Unavailable while only the store could tell.
+    """
 
     def __init__(self, desk: Desk, network: Network, *, term: int, fresh: Callable[[], bool]) -> None:
         self._desk = desk
         self._network = network
         self._term = term
         self._fresh = fresh
+        self._stores = desk.stores
+        self._first = 1  # the first round of the session that this leader begins or goes on with
+        self._digest = ""
 
     async def lead(self, woken: asyncio.Event) -> None:
         """Run sessions as they come."""
         while True:
             woken.clear()
-            session = await asyncio.to_thread(self._desk.sessions.active)
+            session = await self._stores.do_at_last(self._desk.sessions.active)
             if session is not None:
                 await self._run(session)
                 continue
@@ -81,15 +86,23 @@ class Driver:
             log.info("session %s finished", session_id)
 
     async def _end(self, session_id: str, status: str, error: FednError | None = None) -> None:
-        if not self._fresh():
-            raise StaleTerm("the lease ran out before the session could be ended")
         code, reason = ("", "") if error is None else (error.code, error.reason)
-        await asyncio.to_thread(self._desk.sessions.end, session_id, status, code=code, reason=reason)
+
+        def end() -> None:
+            if not self._fresh():
+                raise StaleTerm("the lease ran out before the session could be ended")
+            self._desk.sessions.end(session_id, status, code=code, reason=reason)
+
+        await self._stores.do_at_last(end)
 
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
-        done = await asyncio.to_thread(self._settled, session_id)
-        number = len(done) + 1
-        validates = config.validate and await asyncio.to_thread(self._can_validate)
+        await self._stores.do(self._desk.check_newest)
+        done = await self._stores.do(self._settled, session_id)
+        number = self._first = len(done) + 1
+        package = await self._stores.do(self._package)  # it stays as it is while a session runs
+        self._digest = str(package["digest"])
+        # A package need not have the entry point; then there is nothing to ask of the clients.
+        validates = config.validate and "validate" in package.get("entry_points", ())
         if done and validates:
             await self._validate_once(session_id, config, len(done))
         while number <= config.rounds:
@@ -110,7 +123,8 @@ class Driver:
 
     async def _train(self, session_id: str, config: SessionConfig, number: int) -> None:
         """One round, tried again when it fails, up to `attempts` times."""
-        failed = await asyncio.to_thread(self._attempts_failed, session_id, number)
+        resumes = number == self._first  # a former leader may have begun it; the later ones are ours
+        failed = await self._stores.do(self._attempts_failed, session_id, number) if resumes else 0
         while True:
             plan = await self._plan(session_id, config, number, kind="train", attempt=failed + 1)
             try:
@@ -124,7 +138,8 @@ class Driver:
 
     async def _validate_once(self, session_id: str, config: SessionConfig, number: int) -> None:
         """Validate the newest model; a validation that fails is noted in its document and costs no round."""
-        attempts = await asyncio.to_thread(self._rounds_of, session_id, number, "validate")
+        former = number < self._first  # it may have been validated before this leader's time
+        attempts = await self._stores.do(self._rounds_of, session_id, number, "validate") if former else []
         if any(a["status"] != "started" for a in attempts):
             return
         try:
@@ -142,13 +157,10 @@ class Driver:
     async def _plan(self, session_id: str, config: SessionConfig, number: int, *, kind: str, attempt: int) -> Plan:
         """What the round is to do; a round that a former leader began goes on as it was laid out."""
         round_id = f"{session_id}.{number}.{kind}.{attempt}"
-        latest, package = (
-            await asyncio.to_thread(self._desk.trail.latest),
-            await asyncio.to_thread(self._package),
-        )
+        latest = await self._stores.do(self._desk.trail.latest)
         if latest is None:
             raise SeedMissing("there is no seed model; upload one at /seed")
-        begun = await asyncio.to_thread(self._desk.state.get, "rounds", round_id)
+        begun = await self._stores.do(self._desk.state.get, "rounds", round_id) if number <= self._first else None
         if begun is not None:
             participants = [ConnectedClient(**client) for client in begun["participants"]]
         else:
@@ -162,29 +174,24 @@ class Driver:
             round=number,
             kind=kind,
             model=latest["model"],
-            package=package,
+            package=self._digest,
             participants=participants,
             config=config,
             term=self._term,
         )
 
-    def _can_validate(self) -> bool:
-        """A package need not have the entry point; then there is nothing to ask of the clients."""
-        package = self._desk.state.get("context", "package")
-        return package is not None and "validate" in package.get("entry_points", ())
-
-    def _package(self) -> str:
+    def _package(self) -> dict[str, Any]:
         package = self._desk.state.get("context", "package")
         if package is None:
             raise PackageMissing("there is no compute package; upload one at /context")
-        return str(package["digest"])
+        return package
 
     async def _wait_for_clients(self, session_id: str, config: SessionConfig) -> list[Seen]:
         """Until clients_required clients are connected; says what is missing, and ends by wait_timeout."""
         clock = asyncio.get_running_loop().time
-        deadline, said = clock() + config.wait_timeout, ""
+        deadline, said = clock() + config.wait_timeout - self._stores.waited_s, ""
         while True:
-            seen = await self._network.survey()
+            seen = await self._stores.ask(self._network.survey)
             count = sum(len(combiner.clients()) for combiner in seen if combiner.up)
             status, reason = "running", ""
             if count < config.clients_required:
@@ -192,17 +199,17 @@ class Driver:
                     "waiting",
                     f"{count} of {config.clients_required} required clients are connected",
                 )
-            session = await asyncio.to_thread(self._desk.sessions.get, session_id)
+            session = await self._stores.do(self._desk.sessions.get, session_id)
             if session["stop"]:
                 raise Stopped("stopped by the user")
             if (session["status"], session["reason"]) != (status, reason):
-                await asyncio.to_thread(self._desk.sessions.set_status, session_id, status, reason)
+                await self._stores.do(self._desk.sessions.set_status, session_id, status, reason)
             if status == "running":
                 return seen
             if said != reason:
                 said = reason
                 log.info("session %s waits: %s", session_id, reason)
-            if clock() >= deadline:
+            if clock() - self._stores.waited_s >= deadline:
                 raise QuorumNotMet(f"{reason}, and wait_timeout ({config.wait_timeout:g} s) is over")
             await asyncio.sleep(LOOK_AGAIN_S)
 
@@ -225,11 +232,7 @@ class Driver:
         """Abort the round when the user stops the session; again and again, for a combiner may be away just then."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)
-            try:
-                session = await asyncio.to_thread(self._desk.sessions.get, session_id)
-            except Unavailable as error:
-                log.warning("cannot see whether session %s is to stop: %s", session_id, error)
-                continue
+            session = await self._stores.do_at_last(self._desk.sessions.get, session_id)
             if session["stop"]:
                 stopped.set()
                 await run.abort("stopped by the user")

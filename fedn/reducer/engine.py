@@ -19,7 +19,6 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.driver import Driver
 from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
-from fedn.wire.threads import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ class Engine:
         try:
             while True:
                 try:
-                    term = await to_the_end(lease.try_take)
+                    term = await self._desk.stores.do_at_last(lease.try_take)
                     if term is not None:
                         log.info("this worker leads, term %d", term)
                         await self._lead(lease, term, woken)
@@ -102,10 +101,11 @@ class Engine:
                     log.exception("the driver stopped")
                 await asyncio.sleep(ttl_s / 4)
         finally:
-            lease.release()
+            with contextlib.suppress(Unavailable):
+                lease.release()
 
     async def _lead(self, lease: Lease, term: int, woken: asyncio.Event) -> None:
-        driver = Driver(self._desk, self.network, term=term, fresh=lambda: lease.fresh)
+        driver = Driver(self._desk, self.network, term=term, fresh=lease.holds)
         tasks = {asyncio.create_task(driver.lead(woken)), asyncio.create_task(self._keep(lease))}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -118,8 +118,11 @@ class Engine:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, lease: Lease) -> None:
-        """Renew the lease until another has it. Raises StaleTerm."""
+        """Renew the lease until another has it. Raises StaleTerm.
+
+        While the state store is away nobody can take it, and it is known afterwards whether somebody has.
+        """
         while True:
             await asyncio.sleep(self._desk.settings.lease_s / 4)
-            if not await to_the_end(lease.renew):
+            if not await self._desk.stores.do_at_last(lease.renew):
                 raise StaleTerm("the lease was taken by another worker")

@@ -43,6 +43,7 @@ class Network:
         self._state = state
         self._token = token
         self._links: dict[str, CombinerLink] = {}
+        self._found: dict[str, str] = {}
         self._seen: list[Seen] = []
         self._seen_at = -math.inf
         self._looking = asyncio.Lock()
@@ -53,11 +54,17 @@ class Network:
             self._links[address] = CombinerLink(address, token=self._token)
         return self._links[address]
 
-    async def find(self, name: str) -> CombinerLink:
-        """The link to a combiner where it is now. Raises CombinerUnreachable."""
+    async def find(self, name: str, *, known: bool = False) -> CombinerLink:
+        """The link to a combiner where it is now; `known`: where it was last, which spares asking the store.
+
+        Raises CombinerUnreachable, and Unavailable if the store is away.
+        """
+        if known and name in self._found:
+            return self.link(self._found[name])
         entry = await asyncio.to_thread(self._state.get, "combiners", name)
         if entry is None:
             raise CombinerUnreachable(f"no combiner {name!r} has announced itself")
+        self._found[name] = entry["address"]
         return self.link(entry["address"])
 
     async def survey(self) -> list[Seen]:
@@ -66,6 +73,7 @@ class Network:
         # The links of former addresses are closed when the last who uses one lets go of it.
         addresses = {c["address"] for c in known}
         self._links = {address: link for address, link in self._links.items() if address in addresses}
+        self._found = {c["_id"]: c["address"] for c in known}
         return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
 
     async def recent(self) -> list[Seen]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm
+from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, StoreAway, VersionConflict
 from fedn.model.safetensors import open_model
 from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
 from fedn.reducer.combiner_link import CombinerLink
@@ -66,16 +66,19 @@ class RoundRun:
         self._plan = plan
         self._fresh = fresh
         self._give_up_s = give_up_s
+        self._stores = desk.stores
         self._patiences: list[Patience] = []
         self._lines: list[dict[str, Any]] = []
+        self._document: dict[str, Any] | None = None  # as we wrote it last, None when that is not known
 
     async def run(self) -> Result:
         """Carry the round out. Raises RoundFailed with a reason, or StaleTerm when another leads.
 
-        Who leads no more, or is stopped, leaves the round as it is: the next leader goes on with it.
+        Who leads no more, or is stopped, leaves the round as it is: the next leader goes on with it. While a store is
+        away the round waits; StoreAway is raised when that lasts too long.
         """
         plan, began = self._plan, time.monotonic()
-        await asyncio.to_thread(self._open_document)
+        await self._stores.do(self._open_document)
         outcomes: Outcomes = {}
         try:
             outcomes = await self._conduct()
@@ -100,7 +103,7 @@ class RoundRun:
 
     def _open_document(self) -> None:
         try:
-            self._desk.state.insert("rounds", self._plan.document())
+            self._document = self._desk.state.insert("rounds", self._plan.document())
         except AlreadyExists:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
 
@@ -108,7 +111,7 @@ class RoundRun:
         """Every combiner's outcome."""
         plan = self._plan
         digests = (plan.model, plan.package)
-        files = await asyncio.to_thread(lambda: {d: self._desk.local(d) for d in digests})
+        files = await self._stores.do(lambda: {d: self._desk.local(d) for d in digests})
         sizes = {d: path.stat().st_size for d, path in files.items()}
         combiners = plan.combiners()
         parts = [asyncio.create_task(self._part(c, plan.request(c, sizes), files)) for c in combiners]
@@ -125,17 +128,20 @@ class RoundRun:
         """One combiner's outcome, its model fetched. Who fails or stays away is left out, its clients are missing."""
         plan, desk = self._plan, self._desk
         try:
-            outcome = await conduct(self._network, combiner, request, files, self._patience())
+            outcome = await conduct(self._find, combiner, request, files, self._patience())
             check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
             if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
                 out = desk.scratch / outcome.sum
-                await fetch(self._network, combiner, outcome.sum, outcome.sum_size, out, self._patience())
-        except StaleTerm:
+                await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
+        except (StaleTerm, StoreAway):
             raise
         except FednError as error:
             log.warning("round %s goes on without combiner %s: %s", plan.round_id, combiner, error)
             return control.RoundOutcome(code=error.code, reason=error.reason)
         return outcome
+
+    async def _find(self, combiner: str, known: bool) -> CombinerLink:
+        return await self._stores.ask(self._network.find, combiner, known=known)
 
     def _patience(self) -> Patience:
         self._patiences.append(Patience(self._give_up_s))
@@ -148,20 +154,27 @@ class RoundRun:
             raise QuorumNotMet(f"{answered} of {required} required answers came ({troubles(self._lines, outcomes)})")
 
     async def _commit(self, outcomes: Outcomes) -> str:
-        if not self._fresh():
-            raise StaleTerm("the lease ran out before the round could be committed")
-        return await asyncio.to_thread(self._reduce, outcomes)
+        model = await self._stores.do(self._reduce, outcomes)
+        return await self._stores.do(self._record, outcomes, model)
 
     def _reduce(self, outcomes: Outcomes) -> str:
-        """The mean of all updates under all combiners, divided and rounded once; then blob, receipt, record."""
+        """The mean of all updates under all combiners, divided and rounded once; into the scratch folder."""
         plan, desk = self._plan, self._desk
         folded = {name: o for name, o in outcomes.items() if o.sum}
         schema = open_model(desk.local(plan.model)).schema
         sums = [open_sum(desk.scratch / folded[name].sum, schema) for name in sorted(folded)]
         out = desk.scratch / f"{plan.round_id}.model"
         digest = mean(sums, weight=sum(o.weight for o in folded.values()), schema=schema, out=out)
-        desk.blobs.put(out, digest)
         desk.adopt(out, digest)
+        return digest
+
+    def _record(self, outcomes: Outcomes, digest: str) -> str:
+        """Blob, receipt, record; done twice, it gives the one record."""
+        plan, desk = self._plan, self._desk
+        if not self._fresh():
+            raise StaleTerm("the lease ran out before the round could be committed")
+        folded = {name: o for name, o in outcomes.items() if o.sum}
+        desk.blobs.put(desk.scratch / digest, digest)
         receipt = receipt_bytes(plan.round_id, [receipt_line(line) for line in self._lines if line["update"]])
         receipt_digest = hashlib.sha256(receipt).hexdigest()
         desk.store(receipt, receipt_digest)
@@ -182,7 +195,7 @@ class RoundRun:
 
     async def _end(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         """Close the round's document and tell the combiners; neither waits for the other."""
-        close = asyncio.to_thread(self._close_document, status, began, outcomes, **more)
+        close = self._stores.do_at_last(self._close_document, status, began, outcomes, **more)
         await asyncio.gather(close, self._tell_end(committed=status == "committed"))
 
     def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
@@ -198,9 +211,14 @@ class RoundRun:
         return {"clients": self._lines, "refused": dict(refused), "metrics": metrics, "num_examples": num_examples}
 
     def _note(self, found: Mapping[str, Any]) -> None:
-        before = self._desk.state.get("rounds", self._plan.round_id)
+        """Add to the round's document: to the version that we wrote last, or to what it has become since."""
+        before, self._document = self._document, None
+        before = before or self._desk.state.get("rounds", self._plan.round_id)
         if before is not None:
-            self._desk.state.replace("rounds", before | dict(found))
+            try:
+                self._document = self._desk.state.replace("rounds", before | dict(found))
+            except VersionConflict:
+                self._note(found)
 
     async def _tell_end(self, *, committed: bool) -> None:
         """Best effort: a combiner that misses it ends the round when its next one starts."""
@@ -220,6 +238,6 @@ class RoundRun:
 
     async def _tell_all(self, tell: Callable[[CombinerLink], Awaitable[None]]) -> list[BaseException | None]:
         async def one(combiner: str) -> None:
-            await tell(await self._network.find(combiner))
+            await tell(await self._network.find(combiner, known=True))
 
         return await asyncio.gather(*(one(c) for c in self._plan.combiners()), return_exceptions=True)

@@ -105,11 +105,11 @@ class Trail:
         last = self.latest()
         if last is None:
             raise TrailBroken("the trail has no seed to go on from")
-        present = self._committed(commit)
-        if present is not None:
-            return present
         if last["model"] != commit.parent:
-            raise StaleTerm("the trail has gone on from another model than this round was trained from")
+            present = self._committed(commit)
+            if present is None:
+                raise StaleTerm("the trail has gone on from another model than this round was trained from")
+            return present
         record = {
             "seq": last["seq"] + 1,
             "session": commit.session,

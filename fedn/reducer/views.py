@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedn import __version__
+from fedn.errors import ModelMissing
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
@@ -30,7 +31,7 @@ def network_view(desk: Desk, seen: Sequence[Seen]) -> dict[str, Any]:
     """The state of the network."""
     package = desk.state.get("context", "package")
     records = desk.state.count("trail")
-    latest = desk.trail.latest()
+    latest, missing = newest(desk)
     seed = desk.state.find("trail", where={"seq": 0})
     session = desk.sessions.active() or next(iter(desk.sessions.all()), None)
     return {
@@ -39,9 +40,17 @@ def network_view(desk: Desk, seen: Sequence[Seen]) -> dict[str, Any]:
         "connected": sum(len(c.clients()) for c in seen),
         "seed": seed[0]["model"] if seed else None,
         "package": None if package is None else {k: package[k] for k in ("digest", "name", "size")},
-        "trail": {"records": records, "latest": latest["model"] if latest else None},
+        "trail": {"records": records, "latest": latest and latest["model"], "missing": missing},
         "session": None if session is None else session_view(desk, session, seen),
     }
+
+
+def newest(desk: Desk) -> tuple[dict[str, Any] | None, str | None]:
+    """The trail's newest record, and what is said when the blob store lacks its model."""
+    try:
+        return desk.check_newest(), None
+    except ModelMissing as error:
+        return desk.trail.latest(), error.reason
 
 
 def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> dict[str, Any]:

@@ -122,6 +122,7 @@ class Network:
     environ: dict[str, str] = field(default_factory=dict, repr=False)  # of all that we start
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     address: str = ""
+    stores: Sequence[str] = ()  # the reducer's options that name its stores
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=False), repr=False)
 
@@ -144,7 +145,9 @@ class Network:
     def reducer(self, *arguments: object, workers: int = 1) -> Role:
         """Start the reducer, without waiting until it is ready; a restart is at the same address."""
         port, where = self.address.rpartition(":")[2] or 0, ["--dir", "reducer", "--lease-s", 2]
-        role = self.run("reducer", "run", "reducer", "--port", port, "--workers", workers, *where, *arguments)
+        role = self.run(
+            "reducer", "run", "reducer", "--port", port, "--workers", workers, *where, *self.stores, *arguments
+        )
         if not self.address:
             role.says("reducer at http")
             (self.address,) = re.findall(r"^reducer at (http\S+)$", role.text, re.MULTILINE)

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, variable
+from fedn.cli.run import reducer
+from fedn.cli.sandbox import outside
+from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, secrets, variable
 from fedn.errors import ConfigInvalid
+from fedn.storage.urls import MongoPlace, S3Place, mongo_place, s3_place
 from fedn.yaml_file import parse_yaml, read_yaml
 
 
@@ -171,3 +174,63 @@ def test_nodes_know_their_lines(tmp_path: Path) -> None:
     assert [item.line for item in steps.value] == [3, 4]
     with pytest.raises(ConfigInvalid, match=r":2: steps: expected a mapping, found a list"):
         steps.mapping("steps")
+
+
+# ── stores and secrets ──
+
+SECRETS = {"FEDN_MONGO_USER": "alice", "FEDN_MONGO_PASSWORD": "hunter2", "FEDN_MINIO_SECRET_KEY": "hunter3"}
+
+
+def test_secrets_come_from_their_variables_and_are_not_shown() -> None:
+    settings = load(ReducerSettings, environ=SECRETS)
+    assert (settings.mongo_user, settings.mongo_password, settings.minio_secret_key) == ("alice", "hunter2", "hunter3")
+    for value in SECRETS.values():
+        assert value not in repr(settings)
+    assert set(SECRETS) < set(secrets(ReducerSettings))
+    assert "FEDN_REDUCER_MONGO_PASSWORD" in set(secrets(ReducerSettings))
+
+
+def test_a_secret_of_the_wrong_kind_is_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("mongo_password: 12345678\n")
+    with pytest.raises(ConfigInvalid, match="mongo_password: expected text, found another value, which is secret"):
+        load(ReducerSettings, file=file, environ={})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mongodb://me:hunter2@h:1/d",
+        "mongodb://me:" + "hunter2" * 20 + "@h:1/d",
+        "mongodb://me:hunter2@h",
+        "http://h:1/d",
+    ],
+)
+def test_an_address_of_a_store_has_no_credentials_and_none_are_shown(url: str) -> None:
+    with pytest.raises(ConfigInvalid, match="expected mongodb://HOST:PORT/DATABASE") as caught:
+        load(ReducerSettings, environ={"FEDN_REDUCER_STATE": url})
+    assert "hunter2" not in caught.value.reason
+
+
+@pytest.mark.parametrize("url", ["s3://h:1", "s3://h/bucket", "s3://h:1/UPPER", "s3://h:1/bucket?tls=perhaps"])
+def test_an_address_of_blobs_that_cannot_be_right_is_refused(url: str) -> None:
+    with pytest.raises(ConfigInvalid, match="expected s3://HOST:PORT/BUCKET"):
+        load(ReducerSettings, environ={}, overrides={"blobs": url})
+
+
+def test_addresses_of_stores_are_taken_apart() -> None:
+    assert mongo_place("mongodb://[::1]:27017/fedn") == MongoPlace("::1", 27017, "fedn")
+    assert s3_place("s3://minio:9000/models?tls=false") == S3Place("minio", 9000, "models", tls=False)
+    assert s3_place("s3://minio:9000/models").tls
+    for port in (0, 65536):
+        with pytest.raises(ConfigInvalid, match="is not HOST:PORT"):
+            mongo_place(f"mongodb://h:{port}/d")
+
+
+def test_a_sandbox_tells_its_clients_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDN_MONGO_PASSWORD", "hunter2")
+    monkeypatch.setenv("FEDN_REDUCER_MINIO_SECRET_KEY", "hunter3")
+    assert not {"hunter2", "hunter3"} & set(outside().values())
+    shown = [name for parameter in reducer.params for name in parameter.opts]
+    assert "--state" in shown
+    assert not any(word in name for name in shown for word in ("password", "secret", "access", "user"))

@@ -98,10 +98,10 @@ def test_health_and_readiness(client: Any, desk: Desk, monkeypatch: pytest.Monke
     assert client.get("/health").json == {"status": "ok"}
     assert client.get("/ready").json == {"status": "ready"}
 
-    def locked(*_: object) -> int:
+    def locked(*_: object, **more: object) -> int:
         raise Unavailable("the store is locked")
 
-    monkeypatch.setattr(desk.state, "count", locked)
+    monkeypatch.setattr(desk.state, "find", locked)
     answer = client.get("/ready")
     assert answer.status_code == 503
     assert answer.json["error"]["code"] == "unavailable"
@@ -389,3 +389,23 @@ def test_forms_lead_a_browser_on(client: Any, tmp_path: Path) -> None:
     assert (config["rounds"], config["validate"]) == (2, False)  # an unticked box is not sent
     answer = client.post(f"/api/v1/sessions/{session}/stop", headers=BROWSER)
     assert (answer.status_code, answer.location) == (303, f"/plot?session={session}")
+
+
+def test_without_the_newest_model_no_session_is_started_and_everyone_is_told(
+    client: Any, desk: Desk, tmp_path: Path
+) -> None:
+    ready(client, tmp_path)
+    seed = client.get("/").json["seed"]
+    desk.blobs.delete(seed)
+    answer = client.post("/start", json={})
+    assert (answer.status_code, answer.json["error"]["code"]) == (409, "model_missing")
+    assert seed in answer.json["error"]["reason"]
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "model_missing")
+    assert seed in client.get("/").json["trail"]["missing"]
+    assert seed in client.get("/", headers=BROWSER).text
+    assert client.get("/health").status_code == 200
+    assert desk.sessions.all() == []
+    assert client.post("/seed", data=model(tmp_path)).status_code == 201  # the same bytes are a restored backup
+    assert client.get("/ready").json == {"status": "ready"}
+    assert client.get("/").json["trail"]["missing"] is None

@@ -15,6 +15,8 @@ from fedn.reducer.session_config import SessionConfig
 from fedn.reducer.views import combiner_view, live_view, network_view, rounds_view, session_view
 from fedn.wire.v1 import control_pb2 as control
 
+SEED = "a" * 64
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
@@ -68,16 +70,17 @@ def test_a_combiner_and_its_clients_by_part() -> None:
 def test_an_empty_network(desk: Desk) -> None:
     view = network_view(desk, [])
     assert (view["connected"], view["seed"], view["package"], view["session"]) == (0, None, None, None)
-    assert view["trail"] == {"records": 0, "latest": None}
+    assert view["trail"] == {"records": 0, "latest": None, "missing": None}
 
 
 def test_a_network_with_everything(desk: Desk) -> None:
-    desk.trail.plant("m" * 64, time=1.0)
+    desk.trail.plant(SEED, time=1.0)
     package = {"_id": "package", "digest": "d", "name": "p", "size": 3, "entry_points": {"train": ["x"]}}
     desk.state.insert("context", package)
     session = desk.sessions.create(SessionConfig(rounds=3))
     view = network_view(desk, [seen("a", clients=2), seen("b", up=False)])
-    assert (view["connected"], view["seed"]) == (2, "m" * 64)
+    assert SEED in view["trail"]["missing"]  # there is a record of it, and no blob
+    assert (view["connected"], view["seed"]) == (2, SEED)
     assert view["package"] == {"digest": "d", "name": "p", "size": 3}
     assert (view["session"]["id"], view["session"]["status"]) == (session["_id"], "waiting")
 

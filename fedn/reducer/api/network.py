@@ -52,9 +52,9 @@ def blueprint(office: Office) -> Blueprint:
 
     @routes.get("/ready")
     def ready() -> ResponseReturnValue:
-        """The stores answer, so the process can do its work."""
+        """The stores answer and hold the newest model, so the process can do its work."""
         try:
-            desk.state.count("trail")
+            desk.check_newest()
         except FednError as error:
             return {"status": "not ready", "error": error.as_json()}, 503
         return {"status": "ready"}

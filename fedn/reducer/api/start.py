@@ -32,7 +32,7 @@ def blueprint(office: Office) -> Blueprint:
         if wants_page():  # an unticked box of a form is not sent at all
             given.setdefault("validate", "false")
         config = SessionConfig.parse(given)
-        if desk.trail.latest() is None:
+        if desk.check_newest() is None:
             raise SeedMissing("there is no seed model; upload one at /seed")
         if desk.state.get("context", "package") is None:
             raise PackageMissing("there is no compute package; upload one at /context")

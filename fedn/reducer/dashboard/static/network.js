@@ -41,6 +41,7 @@ const fact = (name, value, note, href = null) =>
 function steps(network, up) {
   const one = [];
   const add = (title, line, link = null) => one.push({ title, line, link });
+  if (network.trail.missing) add(`Restore a backup of the blobs: ${network.trail.missing}.`);
   if (!up) add("Start a combiner:", `fedn run combiner --reducer ${reducer}`);
   if (!network.connected) add("Start a client where the data is, with a folder of its own:", `fedn run client --reducer ${reducer} --dir client-1`);
   if (!network.package) add("Upload the compute package", "fedn package create path/to/project -o package.tar", "/context");

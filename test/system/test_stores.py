@@ -1,0 +1,127 @@
+"""Networks whose stores are servers: killed and started again mid-round, or not there at the start.
+
+A fault must not show in the result: the models are those of the embedded stores with the same seed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from test.stores import Nx27017, nx_27017
+from test.system.network import PUPPET, Network, command, complained, network, until
+
+
+@pytest.fixture
+def state_server(tmp_path: Path) -> Iterator[Nx27017]:
+    with nx_27017(tmp_path / "nx-27017") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The models of a session over the embedded stores."""
+    with network(tmp_path_factory.mktemp("embedded")) as net:
+        net.up(clients=2)
+        return models(net.finished(net.start(rounds=3)))
+
+
+def models(session: dict[str, Any]) -> list[str]:
+    return [r["model"] for r in session["rounds"]]
+
+
+def away(net: Network, words: str) -> None:
+    """Readiness and every route that needs the store say that it is away; the process itself is well."""
+    said = until(lambda: (r := net.http.get(f"{net.address}/ready")).status_code == 503 and r, "it is not ready")
+    error = said.json()["error"]
+    assert (error["code"], words in error["reason"]) == ("unavailable", True), error
+    assert net.http.get(f"{net.address}/health").json() == {"status": "ok"}
+    for path in ("/", "/seed", "/api/v1/trail", "/api/v1/sessions"):
+        refused = net.http.get(f"{net.address}{path}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable"), path
+
+
+def trains_while(
+    net: Network, leaves: Callable[[], None], comes_back: Callable[[], None], expected: list[str], words: str
+) -> None:
+    """A session of three rounds; in the first, the store is away while the clients send their updates (I1, I3, I5)."""
+    net.up(clients=2, workers=2)
+    session = net.start(rounds=3, settings=net.moves(c0="wait@1", c1="wait@1"))
+    until(lambda: len(list(net.folder.glob("waits-*"))) == 2, "both clients train")
+    leaves()
+    away(net, words)
+    (net.folder / "go").touch()
+    for name in ("c0", "c1"):
+        net.roles[name].says(": update after")
+    net.roles["reducer"].says("waiting: ")
+    comes_back()
+    net.ready()
+    ended = net.finished(session)
+    assert models(ended) == expected
+    assert [(r["updates"], r["failures"]) for r in ended["rounds"]] == [(2, [])] * 3
+    assert net.fedn("trail", "verify").returncode == 0
+    assert "Traceback" not in net.roles["reducer"].text
+
+
+def test_a_state_store_that_is_killed_mid_round_costs_nothing(
+    fresh: Network, state_server: Nx27017, expected: list[str]
+) -> None:
+    fresh.stores = ["--state", state_server.url()]
+    trains_while(fresh, state_server.kill, state_server.start, expected, f"127.0.0.1:{state_server.port}")
+
+
+def test_a_reducer_waits_for_a_state_store_that_is_not_there_yet(
+    fresh: Network, tmp_path: Path, expected: list[str]
+) -> None:
+    server = Nx27017(tmp_path / "nx-27017")
+    fresh.stores = ["--state", server.url()]
+    try:
+        reducer = fresh.reducer()
+        reducer.says(f"waiting: the state store at 127.0.0.1:{server.port} does not answer: Connection refused")
+        away(fresh, "Connection refused")
+        fresh.combiner().says("Connection refused")
+        server.start()
+        fresh.ready()
+        fresh.plant()
+        until(lambda: [c["up"] for c in fresh.get("/")["combiners"]] == [True], "the combiner is up")
+        for name in ("c0", "c1"):
+            fresh.client(name)
+        fresh.connected(2)
+        assert models(fresh.finished(fresh.start(rounds=3))) == expected
+        assert reducer.text.count("waiting: ") == 1
+        reducer.stop()
+    finally:
+        server.kill()
+
+
+def test_a_sandbox_gives_the_same_model_whatever_its_state_store(tmp_path: Path, state_server: Nx27017) -> None:
+    size = ("--combiners", 2, "--clients", 3, "--rounds", 2, "--seed", 5)
+    url, found = state_server.url(), []
+    for name, where in (("embedded", []), ("nx-27017", ["--state", url])):
+        out = tmp_path / f"{name}.json"
+        done = command("sandbox", PUPPET, *size, *where, "--json", out)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(out.read_text())
+        assert result["trail_verified"]
+        found.append((result["final_model_id"], [r["model_id"] for r in result["rounds"]]))
+    assert found[0] == found[1]
+    again = command("sandbox", PUPPET, *size, "--state", url)  # the blobs went with the first sandbox
+    assert found[1][0] in complained(again, code="model_missing", exit_code=4)
+
+
+def test_an_address_with_credentials_is_refused_and_they_are_not_shown() -> None:
+    done = command("sandbox", PUPPET, "--state", "mongodb://me:secret@127.0.0.1:1/fedn")
+    assert done.returncode == 2
+    assert "without credentials" in done.stderr
+    assert "secret" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("given", ["http", "no port", "no database"])
+def test_an_address_that_cannot_be_right_ends_the_reducer_with_a_sentence(tmp_path: Path, given: str) -> None:
+    url = {"http": "http://h:1/d", "no port": "mongodb://h/d", "no database": "mongodb://h:1"}[given]
+    done = command("run", "reducer", "--state", url, cwd=tmp_path)
+    assert (done.returncode, "--state: expected mongodb://HOST:PORT/DATABASE" in done.stderr) == (2, True), done.stderr
