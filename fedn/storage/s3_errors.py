@@ -92,10 +92,10 @@ def _on_the_way(error: HTTPError, store: str) -> FednError:
 def _in_words(cause: BaseException | None) -> str:
     if isinstance(cause, NameResolutionError):
         return "its name is not known"
-    if isinstance(cause, ConnectTimeoutError | ReadTimeoutError):
-        return "it is silent"
     if isinstance(cause, NewConnectionError):
         return "the connection is refused" if "refused" in str(cause) else "there is no way to it"
+    if isinstance(cause, ConnectTimeoutError | ReadTimeoutError):
+        return "it is silent"
     if isinstance(cause, ResponseError):
         return "it reports errors of its own"
     return "the connection broke"
