@@ -6,6 +6,7 @@ the bytes that came, so what a server lost or changed is refused. README of righ
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -27,7 +28,7 @@ from fedn.storage.s3_errors import NO_BUCKET, address, answers, explained
 from fedn.storage.urls import S3Place
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0
+READ_TIMEOUT_S = 20.0
 LONGEST_LINK = timedelta(days=7)
 
 
@@ -48,7 +49,8 @@ class S3Blobs:
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self._place = place
-        self._make = lambda: Client(
+        self._make = functools.partial(
+            Client,
             place,
             access_key=access_key,
             secret_key=secret_key,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import math
 import ssl
 from collections import deque
@@ -26,7 +27,10 @@ MOST_PARTS = 10_000
 AT_ONCE = 3
 SEND_BLOCK_BYTES = 256 * 1024
 CONNECTIONS = 64
+TOGETHER = 15  # times the time limit of other answers
 DEFAULT_REGION = "us-east-1"  # what MinIO and Ceph expect of those who name none
+
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each retry; our errors say what came of them
 
 
 def part_bytes(size: int) -> int:
@@ -38,6 +42,8 @@ class Pool(PoolManager):
     """Connections whose every wait has an end. A body goes in blocks: the time limit is one block's, not the body's."""
 
     def __init__(self, *, connect_timeout_s: float, read_timeout_s: float) -> None:
+        # to put a blob's parts together can take a server that copies them a while
+        self._together = Timeout(connect=connect_timeout_s, read=TOGETHER * read_timeout_s)
         super().__init__(
             maxsize=CONNECTIONS,
             blocksize=SEND_BLOCK_BYTES,
@@ -50,6 +56,8 @@ class Pool(PoolManager):
         self, method: str, url: str, redirect: bool = True, **options: Any
     ) -> BaseHTTPResponse:
         """As the pool does; some servers call their XML text, and `minio` would not read it."""
+        if method == "POST":
+            options["timeout"] = self._together
         if options.get("body"):
             options["body"] = io.BytesIO(options["body"])
         response = super().urlopen(method, url, redirect, **options)

@@ -178,7 +178,7 @@ class S3Suite(BlobsSuite):
         [("access_key", "does not know the access key"), ("secret_key", "does not accept FEDN_MINIO_SECRET_KEY")],
     )
     def test_wrong_credentials_are_named(self, server: S3Server, large: Path, wrong: str, named: str) -> None:
-        server = replace(server, **{wrong: "0123456789abcdef"})
+        server = replace(server, **{wrong: "0123456789abcdef"})  # type: ignore[arg-type]
         blobs = store(server)
         calls: list[Callable[[], object]] = [
             blobs.check,
