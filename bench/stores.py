@@ -80,7 +80,7 @@ def _ways(folder: Path, source: Path, digest: str, port: int) -> dict[str, Calla
         "put, files": put(files),
         "get, files": get(files),
         "fput_object": lambda: alone.fput_object(BUCKET, "alone", str(source)),
-        "fget_object": lambda: alone.fget_object(BUCKET, "alone", str(out)),
+        "fget_object": lambda: (alone.fget_object(BUCKET, "alone", str(out)), alone.remove_object(BUCKET, "alone")),
         "put, S3": put(s3),
         "get, S3": get(s3),
     }

@@ -1,4 +1,4 @@
-"""A proxy on loopback that breaks connections after so many bytes."""
+"""A proxy on loopback that breaks connections after so many bytes, or spoils what goes up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK = 64 * 1024
 class CuttingProxy:
     """Passes bytes on to `address`; the first `cuts` connections that carry more than the limit are broken there.
 
-    `on_cut` is called before each break.
+    `on_cut` is called before each break. With `spoils` a byte of each full block that goes up is another.
     """
 
     def __init__(
@@ -24,9 +24,10 @@ class CuttingProxy:
         down: float = float("inf"),
         cuts: int = 1,
         on_cut: Callable[[], None] = lambda: None,
+        spoils: bool = False,
     ) -> None:
         self.cuts = cuts
-        self._limits, self._on_cut = (up, down), on_cut
+        self._limits, self._on_cut, self._spoils = (up, down), on_cut, spoils
         host, _, port = address.rpartition(":")
         self._target = (host, int(port))
         self._lock = threading.Lock()
@@ -47,16 +48,19 @@ class CuttingProxy:
                 except OSError:
                     near.close()
                     continue
-                for source, sink, limit in ((near, far, self._limits[0]), (far, near, self._limits[1])):
-                    threading.Thread(target=self._pass, args=(source, sink, limit), daemon=True).start()
+                up, down = self._limits
+                for line in ((near, far, up, self._spoils), (far, near, down, False)):
+                    threading.Thread(target=self._pass, args=line, daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, limit: float) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, limit: float, spoils: bool) -> None:
         passed = 0
         with suppress(OSError):
             while data := source.recv(BLOCK):
                 passed += len(data)
                 if passed > limit and self._cut():
                     break
+                if spoils and len(data) > BLOCK // 2:
+                    data = data[:-1] + bytes([data[-1] ^ 1])
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

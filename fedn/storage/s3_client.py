@@ -6,9 +6,8 @@ import io
 import logging
 import math
 import ssl
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 
@@ -18,6 +17,7 @@ from minio.error import MinioException
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from fedn.errors import Unavailable
 from fedn.storage.urls import S3Place
 
 MIB = 1024 * 1024
@@ -99,20 +99,24 @@ class Client(Minio):
             return
         upload = self._create_multipart_upload(bucket, key, {})
         try:
-            self._complete_multipart_upload(bucket, key, upload, self._send_parts(bucket, key, upload, parts))
+            sent = self._send_parts(bucket, key, upload, parts)
+            if not self._complete_multipart_upload(bucket, key, upload, sent).etag:  # it can fail after it said 200
+                raise Unavailable(f"the blob store did not put together the parts of {key}")
         except BaseException:
             with suppress(MinioException, HTTPError):  # the first error is the one to tell
                 self._abort_multipart_upload(bucket, key, upload)
             raise
 
     def _send_parts(self, bucket: str, key: str, upload: str, parts: Iterator[bytes]) -> list[Part]:
-        sent: list[Part] = []
-        under_way: deque[Future[str]] = deque()
+        sent: list[Future[str]] = []
+        under_way: set[Future[str]] = set()
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="s3-part") as pool:
-            for number, part in enumerate(parts, 1):
-                under_way.append(pool.submit(self._upload_part, bucket, key, part, None, upload, number))
-                del part  # held by its thread alone, while the next one is read
+            for number, part in enumerate(parts, 1):  # one is read while others are sent
                 if len(under_way) == AT_ONCE:
-                    sent.append(Part(len(sent) + 1, under_way.popleft().result()))
-            sent.extend(Part(number, each.result()) for number, each in enumerate(under_way, len(sent) + 1))
-        return sent
+                    ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    for each in ended:
+                        each.result()
+                sent.append(pool.submit(self._upload_part, bucket, key, part, None, upload, number))
+                under_way.add(sent[-1])
+                del part  # held by its thread alone
+        return [Part(number, each.result()) for number, each in enumerate(sent, 1)]

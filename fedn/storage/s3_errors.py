@@ -24,7 +24,8 @@ from fedn.storage.urls import S3Place
 
 NO_BUCKET = "NoSuchBucket"
 ABSENT = frozenset({"NoSuchKey", NO_BUCKET, "ResourceNotFound"})
-NOT_NOW = frozenset({"SlowDown", "RequestTimeout", "NoSuchUpload", "OperationAborted", "XMinioServerNotInitialized"})
+SPOILT = frozenset({"XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody"})  # on the way: sent again, it may do
+NOT_NOW = SPOILT | {"SlowDown", "RequestTimeout", "NoSuchUpload", "OperationAborted", "XMinioServerNotInitialized"}
 REFUSALS = {
     "InvalidAccessKeyId": "does not know the access key of FEDN_MINIO_ACCESS_KEY",
     "SignatureDoesNotMatch": "does not accept FEDN_MINIO_SECRET_KEY for the access key of FEDN_MINIO_ACCESS_KEY",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,6 +67,8 @@ def secrets_in(error: BaseException, server: S3Server) -> bool:
 
 class S3Suite(BlobsSuite):
     """Needs the fixture `server`: a bucket of the test's own, which is not there yet."""
+
+    checks_what_comes = True  # the server compares a part with the sha256 in its request
 
     @pytest.fixture
     def blobs(self, server: S3Server) -> S3Blobs:
@@ -220,6 +223,30 @@ class S3Suite(BlobsSuite):
         proxy = cutting(up=5 * MB, cuts=2)
         store(through(server, proxy)).put(large, LARGE_DIGEST)
         assert (proxy.cuts, blobs.size(LARGE_DIGEST)) == (0, len(LARGE))
+
+    @pytest.mark.parametrize("size", [1 * MB, 20 * MB])
+    def test_bytes_that_change_on_the_way_are_not_taken_for_the_blob(
+        self, blobs: S3Blobs, server: S3Server, cutting: Callable[..., CuttingProxy], tmp_path: Path, size: int
+    ) -> None:
+        blobs.check()
+        (tmp_path / "blob").write_bytes(LARGE[:size])
+        digest, proxy = digest_of(LARGE[:size]), cutting(spoils=True)
+        if not self.checks_what_comes:
+            store(through(server, proxy)).put(tmp_path / "blob", digest)
+            with pytest.raises(BlobCorrupt, match=digest):
+                blobs.fetch(digest, tmp_path / "out")
+            return
+        with pytest.raises(Unavailable, match="XAmzContentSHA256Mismatch"):
+            store(through(server, proxy)).put(tmp_path / "blob", digest)
+        assert blobs.size(digest) is None
+
+    def test_parts_that_the_server_does_not_put_together_are_no_blob(
+        self, blobs: S3Blobs, large: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Client, "_complete_multipart_upload", lambda *_: SimpleNamespace(etag=None))
+        with pytest.raises(Unavailable, match=f"did not put together the parts of {LARGE_DIGEST}"):
+            blobs.put(large, LARGE_DIGEST)
+        assert blobs.size(LARGE_DIGEST) is None
 
     def test_a_put_that_breaks_for_ever_ends_and_leaves_nothing(
         self, blobs: S3Blobs, server: S3Server, cutting: Callable[..., CuttingProxy], large: Path
