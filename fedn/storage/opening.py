@@ -33,4 +33,9 @@ def open_blobs(settings: ReducerSettings) -> Blobs:
     """The blob store. Raises ConfigInvalid, FolderUnusable."""
     if settings.blobs is None:
         return FileBlobs(prepare(settings.dir) / "blobs")
-    raise ConfigInvalid("blobs: S3 is not supported yet")  # the S3 helper's: S3Blobs(s3_place(...), ...)
+    if settings.minio_access_key is None or settings.minio_secret_key is None:
+        raise ConfigInvalid("blobs: S3 needs both FEDN_MINIO_ACCESS_KEY and FEDN_MINIO_SECRET_KEY")
+    from fedn.storage.s3 import S3Blobs
+
+    place = s3_place(settings.blobs)
+    return S3Blobs(place, access_key=settings.minio_access_key, secret_key=settings.minio_secret_key)

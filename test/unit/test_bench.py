@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, memory, rounds, transfer
+from bench import fold, memory, rounds, stores, transfer
 from bench.figure import Figure
 
 
@@ -32,6 +32,10 @@ def test_rounds_runs() -> None:
 
 def test_memory_runs() -> None:
     assert positive(memory.run(few=1, many=2, blob_bytes=100_000))
+
+
+def test_stores_runs() -> None:
+    assert positive(stores.run(blob_bytes=100_000, repeats=1))
 
 
 def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(

@@ -326,6 +326,22 @@ def test_the_trail_and_its_blobs_are_read_only(client: Any, tmp_path: Path) -> N
         assert error(method("/api/v1/trail"), 405)[0] == "method_not_allowed"
 
 
+def test_a_damaged_blob_is_named_and_never_served(client: Any, desk: Desk, tmp_path: Path) -> None:
+    content, archive = model(tmp_path), package(tmp_path)
+    client.post("/seed", data=content)
+    client.post("/context", data=archive)
+    desk.tidy(keep=set())
+    for blob, path in ((content, f"/api/v1/models/{sha256(content)}"), (archive, "/context/archive")):
+        stored = desk.settings.dir / "blobs" / sha256(blob)[:2] / sha256(blob)
+        stored.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
+        code, reason = error(client.get(path), 500)
+        assert (code, sha256(blob) in reason) == ("blob_corrupt", True)
+        stored.write_bytes(blob)
+        with client.get(path) as answer:
+            assert answer.data == blob
+    assert list(desk.uploads.iterdir()) == []
+
+
 def test_what_is_not_there_and_what_breaks_has_the_same_form(
     client: Any, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

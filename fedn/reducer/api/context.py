@@ -32,7 +32,7 @@ def blueprint(office: Office) -> Blueprint:
         package = desk.state.get("context", "package")
         if package is None:
             raise PackageMissing("there is no compute package yet; POST one to /context")
-        stream = desk.blobs.open(package["digest"])
+        stream = desk.verified(package["digest"])
         return send_file(stream, mimetype="application/x-tar", download_name="package.tar")
 
     @routes.post("/context")

@@ -21,13 +21,13 @@ def blueprint(office: Office) -> Blueprint:
     @routes.get("/api/v1/models/<digest>")
     def model(digest: str) -> ResponseReturnValue:
         """A model of the trail (safetensors) by its sha256."""
-        stream = desk.blobs.open(digest)
+        stream = desk.verified(digest)
         return send_file(stream, mimetype="application/octet-stream", download_name=f"{digest[:12]}.safetensors")
 
     @routes.get("/api/v1/receipts/<digest>")
     def receipt(digest: str) -> ResponseReturnValue:
         """A round's receipt (JSON) by its sha256."""
-        stream = desk.blobs.open(digest)
+        stream = desk.verified(digest)
         return send_file(stream, mimetype="application/json", download_name=f"{digest[:12]}.json")
 
     return routes
