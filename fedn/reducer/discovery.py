@@ -2,7 +2,8 @@
 
 Both are claims in the client's document, made by inserting unique fields, so concurrent requests in several
 workers cannot give one part twice: `part` is the lowest free number, `seat` is "<combiner>/<k>" with the lowest
-free k of the combiner that has the fewest clients. A client that comes back finds its claim again.
+free k of the combiner that has the fewest clients. `name` is unique too: the client's own, or a base and the part.
+A client that comes back finds its claim again, however long it was away, unless a newcomer needed it meanwhile.
 """
 
 from __future__ import annotations
@@ -20,20 +21,25 @@ from fedn.reducer.sessions import ACTIVE
 from fedn.storage.state import State
 
 EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so long has given up its part
-HANDSHAKE_S = 5.0  # who was given a seat so long ago is attached by now, or has gone away
+# Who was given a seat so long ago is attached by now, has asked again, or has gone away: longer than a client tries.
+HANDSHAKE_S = 15.0
 NAME_LIMIT = 128
 
 
 @dataclass(frozen=True)
 class Request:
-    """A client asks for a seat."""
+    """A client asks for a seat: under a name of its own, or under `name_base` and the part that it is given."""
 
     client_id: str
-    name: str
+    name: str | None = None
     preferred: str | None = None
+    name_base: str | None = None
 
     def __post_init__(self) -> None:
-        for what, value in (("client_id", self.client_id), ("name", self.name)):
+        if self.name and self.name_base:
+            raise BadInput("name and name_base exclude each other")
+        named = ("name_base", self.name_base) if self.name_base else ("name", self.name)
+        for what, value in (("client_id", self.client_id), named):
             if not value or len(value) > NAME_LIMIT or not value.isprintable():
                 raise BadInput(f"{what} must be 1 to {NAME_LIMIT} printable characters")
 
@@ -61,28 +67,42 @@ def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, An
 
 def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request) -> dict[str, Any]:
     now = time.time()
-    claims = _without_expired(state, state.find("clients"), attached, now)
-    for other in claims:
-        if other["name"] == request.name and other["_id"] != request.client_id:
-            if other["_id"] in attached:
-                raise NameTaken(f"another client is connected under the name {request.name!r}")
-            if now - other["asked"] < HANDSHAKE_S:
-                raise Unavailable(f"another client was given a seat under the name {request.name!r} a moment ago")
-            state.delete("clients", other["_id"], version=other["_version"])
-            return _claim(state, up, attached, request)
+    claims = state.find("clients")
     mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
     others = [claim for claim in claims if claim["_id"] != request.client_id]
+    if mine is None:  # one that comes back takes nothing from anyone, however long all were away
+        others = _without_expired(state, others, attached, now)
     if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
         raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
+    part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
+    name = request.name or f"{request.name_base}{part}"
+    holder = next((claim for claim in others if claim["name"] == name), None)
+    if holder is not None:
+        _take_over(state, holder, attached, now)
+        return _claim(state, up, attached, request)
     combiner = _choose(up, others, mine, request.preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
-    asked = {"name": request.name, "combiner": combiner, "seat": seat, "asked": now}
+    asked = {"name": name, "combiner": combiner, "seat": seat, "asked": now}
     if mine is not None:
         return state.replace("clients", mine | asked)
-    taken = {claim["part"] for claim in others}
-    part = next(k for k in itertools.count() if k not in taken)
     return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
+
+
+def _take_over(state: State, holder: dict[str, Any], attached: set[str], now: float) -> None:
+    """Delete another identity's claim on a name. Raises NameTaken, or Unavailable while its holder may be on its way.
+
+    The part goes with the claim: were it taken from one who is about to attach, two would train on one part.
+    """
+    if holder["_id"] in attached:
+        raise NameTaken(f"another client is connected under the name {holder['name']!r}")
+    if now - holder["asked"] < HANDSHAKE_S:
+        raise Unavailable(f"another client was given a seat under the name {holder['name']!r} a moment ago")
+    state.delete("clients", holder["_id"], version=holder["_version"])
+
+
+def _lowest_free(taken: set[int]) -> int:
+    return next(k for k in itertools.count() if k not in taken)
 
 
 def _round_waits(state: State, mine: dict[str, Any]) -> bool:

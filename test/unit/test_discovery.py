@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fedn.client.agent import WELCOME_TIMEOUT_S
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
 from fedn.reducer.discovery import EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
 from fedn.reducer.network import Seen
@@ -160,3 +161,68 @@ def test_an_announcement_that_meets_another_at_the_same_moment_is_tried_again(
     entry = state.get("combiners", "a")
     assert entry is not None
     assert entry["address"] == "host:3"
+
+
+def based(state: SqliteState, seen: list[Seen], client: str, base: str = "site-") -> dict[str, Any]:
+    return assign(state, seen, Request(client, name_base=base))
+
+
+def test_a_base_makes_a_name_with_the_part(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b")]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda k: based(state, seen, f"id-{k}"), range(12)))
+    assert sorted(g["name"] for g in given) == sorted(f"site-{k}" for k in range(12))
+    assert all(g["name"] == f"site-{g['part']}" for g in given)
+    assert [based(state, seen, g["client_id"]) for g in reversed(given)] == given[::-1]
+
+
+def test_clients_that_were_all_away_for_long_find_their_parts_and_names_again(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    seen = [combiner("a"), combiner("b")]
+    first = {k: based(state, seen, f"id-{k}") for k in range(5)}
+    now += 100 * EXPIRY_S
+    assert {k: based(state, seen, f"id-{k}") for k in (3, 1, 4, 0, 2)} == first
+
+
+def test_a_name_made_of_a_base_that_another_client_bears_is_refused(state: SqliteState) -> None:
+    seen = [combiner("a", "id-0")]
+    assign(state, seen, Request("id-0", name="site-1"))
+    with pytest.raises(NameTaken, match="'site-1'"):
+        based(state, seen, "id-1")
+
+
+def test_a_name_and_a_base_exclude_each_other() -> None:
+    with pytest.raises(BadInput, match="exclude"):
+        Request("id", name="a", name_base="b")
+    with pytest.raises(BadInput, match="name_base"):
+        Request("id", name_base="x" * 129)
+
+
+def test_two_identities_that_ask_for_one_name_at_once_do_not_both_get_it(state: SqliteState) -> None:
+    seen = [combiner("a")]
+
+    def asks(k: int) -> bool:
+        try:
+            assign(state, seen, Request(f"id-{k}", name="same"))
+        except Unavailable:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(asks, range(16)))
+    assert given.count(True) == 1
+    assert state.count("clients") == 1
+
+
+def test_a_name_is_not_taken_over_from_one_who_may_still_attach(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    assign(state, [combiner("a")], Request("id-0", name="same"))
+    now += WELCOME_TIMEOUT_S  # so long it waits for its combiner's welcome
+    with pytest.raises(Unavailable):
+        assign(state, [combiner("a")], Request("id-1", name="same"))
