@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedn.config import ReducerSettings
-from fedn.errors import BlobCorrupt
 from fedn.model.safetensors import digest_of
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
@@ -16,8 +15,10 @@ from fedn.storage.files import FileBlobs
 from fedn.storage.folder import prepare
 from fedn.storage.sqlite import SqliteState
 from fedn.storage.state import State
+from fedn.trail.export import Export
+from fedn.trail.file import Models
+from fedn.trail.walk import RECEIPT_LIMIT_BYTES, read_through
 
-RECEIPT_LIMIT_BYTES = 64 * 2**20
 BLOCK_BYTES = 2**20
 
 
@@ -75,18 +76,26 @@ class Desk:
         self.blobs.put(path, digest)
         path.unlink()
 
-    def check_blob(self, digest: str) -> bytes | None:
-        """Read a blob through and verify it; its bytes if it is small. Raises NotFound, BlobCorrupt."""
-        small = (self.blobs.size(digest) or 0) <= RECEIPT_LIMIT_BYTES
-        hashed, kept = hashlib.sha256(), []
+    def check_model(self, digest: str) -> bool:
+        """Read a model through and verify it. Raises NotFound, BlobCorrupt."""
+        read_through(digest, self._blocks(digest))
+        return True
+
+    def check_receipt(self, digest: str) -> bytes:
+        """A receipt, verified. Raises NotFound, BlobCorrupt."""
+        return read_through(digest, self._blocks(digest), limit=RECEIPT_LIMIT_BYTES)
+
+    def _blocks(self, digest: str) -> Iterator[bytes]:
         with self.blobs.open(digest) as stream:
             while block := stream.read(BLOCK_BYTES):
-                hashed.update(block)
-                if small:
-                    kept.append(block)
-        if hashed.hexdigest() != digest:
-            raise BlobCorrupt("the blob's bytes do not match its digest")
-        return b"".join(kept) if small else None
+                yield block
+
+    def export(self, models: Models) -> Export:
+        """The trail as it is now, ready to be written as one file. Raises TrailBroken."""
+        finished = self.sessions.finished()  # before the records: what has finished by then is among them
+        latest = self.trail.latest()
+        count = 0 if latest is None else latest["seq"] + 1
+        return Export.measure(lambda: self.trail.walk(count), self.blobs, models=models, finished=finished)
 
     def tidy(self, keep: set[str]) -> None:
         """Delete scratch files but those named."""

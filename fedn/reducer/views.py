@@ -30,13 +30,13 @@ def network_view(desk: Desk, seen: Sequence[Seen]) -> dict[str, Any]:
     package = desk.state.get("context", "package")
     records = desk.state.count("trail")
     latest = desk.trail.latest()
-    seed = desk.state.find("trail", where={"seq": 0})
+    seed = desk.trail.seed()
     session = desk.sessions.active() or next(iter(desk.sessions.all()), None)
     return {
         "version": __version__,
         "combiners": [combiner_view(c) for c in seen],
         "connected": sum(len(c.clients()) for c in seen),
-        "seed": seed[0]["model"] if seed else None,
+        "seed": seed["model"] if seed else None,
         "package": None if package is None else {k: package[k] for k in ("digest", "name", "size")},
         "trail": {"records": records, "latest": latest["model"] if latest else None},
         "session": None if session is None else session_view(desk, session, seen),
