@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedn.config import ReducerSettings
+from fedn.errors import SeedMissing
 from fedn.model.safetensors import digest_of
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
@@ -17,7 +18,7 @@ from fedn.storage.sqlite import SqliteState
 from fedn.storage.state import State
 from fedn.trail.export import Export
 from fedn.trail.file import Models
-from fedn.trail.walk import RECEIPT_LIMIT_BYTES, read_through
+from fedn.trail.walk import RECEIPT_LIMIT_BYTES, Verified, read_through, verify
 
 BLOCK_BYTES = 2**20
 
@@ -90,12 +91,21 @@ class Desk:
             while block := stream.read(BLOCK_BYTES):
                 yield block
 
-    def export(self, models: Models) -> Export:
-        """The trail as it is now, ready to be written as one file. Raises TrailBroken."""
+    def verify(self) -> Verified:
+        """Walk the whole trail. Raises SeedMissing, TrailBroken."""
         finished = self.sessions.finished()  # before the records: what has finished by then is among them
-        latest = self.trail.latest()
-        count = 0 if latest is None else latest["seq"] + 1
+        return verify(self.trail.walk(self._records()), self, finished=finished)
+
+    def export(self, models: Models) -> Export:
+        """The trail as it is now, ready to be written as one file. Raises SeedMissing, TrailBroken."""
+        finished, count = self.sessions.finished(), self._records()
         return Export.measure(lambda: self.trail.walk(count), self.blobs, models=models, finished=finished)
+
+    def _records(self) -> int:
+        latest = self.trail.latest()
+        if latest is None:
+            raise SeedMissing("there is no trail yet; it begins with a seed model, at /seed")
+        return int(latest["seq"]) + 1
 
     def tidy(self, keep: set[str]) -> None:
         """Delete scratch files but those named."""

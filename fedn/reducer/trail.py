@@ -74,6 +74,11 @@ class Trail:
         """The records of one session, oldest first."""
         return [public(r) for r in self._state.find("trail", where={"session": session}, sort="seq")]
 
+    def lineage_of_session(self, session: str) -> int | None:
+        """The lineage that the session has trained; None before its first round."""
+        newest = self._newest(session=session)
+        return None if newest is None else lineage_of(newest)
+
     def check_seed(self, model: str) -> None:
         """Raise SeedExists when the present lineage began with another model."""
         seed = self.seed()

@@ -52,6 +52,7 @@ def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> d
         "code": session["code"],
         "reason": session["reason"],
         "config": session["config"],
+        "lineage": desk.trail.lineage_of_session(session["_id"]),
         "created": session["created"],
         "ended": session["ended"],
         "round": sum(r["status"] == "committed" for r in rounds),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from fedn.errors import NotFound
 from fedn.reducer.trail import Commit
-from fedn.trail.records import receipt_bytes
+from fedn.trail.export import Export, each_blob, header, line
+from fedn.trail.file import BLOBS, END_BYTES, HEAD, RECORDS, Head, Models, padding
+from fedn.trail.records import Record, canonical_json, receipt_bytes
 from fedn.trail.walk import read_through
 
 
@@ -59,3 +63,31 @@ def commit(blobs: Blobs, number: int, session: str = "s-1", *, parent: bytes | N
         aggregator={"name": "fedavg"},
         time=float(number),
     )
+
+
+def export(
+    records: Sequence[Record], blobs: Blobs, *, models: Models = "all", finished: Mapping[str, int] | None = None
+) -> Export:
+    return Export.measure(lambda: records, blobs, models=models, finished=finished or {})
+
+
+def write(path: Path, made: Export) -> Path:
+    path.write_bytes(b"".join(made.blocks()))
+    assert path.stat().st_size == made.size
+    return path
+
+
+def forged(path: Path, head: Head, records: Sequence[Record], blobs: Blobs) -> Path:
+    """The file that somebody makes of changed records and blobs under the head that it had."""
+    members = [(HEAD, canonical_json(head.as_json())), (RECORDS, b"".join(map(line, records)))]
+    for _, _, wanted in each_blob(records, head):
+        if wanted in blobs.contents:
+            members.append((BLOBS + wanted, blobs.contents[wanted]))
+    path.write_bytes(packed(members))
+    return path
+
+
+def packed(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A tar of these files, as the export would write it."""
+    files = [header(name, len(content)) + content + bytes(padding(len(content))) for name, content in members]
+    return b"".join(files) + bytes(END_BYTES)
