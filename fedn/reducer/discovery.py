@@ -3,7 +3,7 @@
 Both are claims in the client's document, made by inserting unique fields, so concurrent requests in several
 workers cannot give one part twice: `part` is the lowest free number, `seat` is "<combiner>/<k>" with the lowest
 free k of the combiner that has the fewest clients. `name` is unique too: the client's own, or a base and the part.
-A client that comes back finds its claim again, however long it was away, unless a newcomer needed it meanwhile.
+A client that comes back finds its claim again, however long it was away, unless newcomers needed parts meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from fedn.reducer.sessions import ACTIVE
 from fedn.storage.state import State
 
 EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so long has given up its part
+DOUBT_S = 30.0  # and the reducer has known of it for so long
 # Who was given a seat so long ago is attached by now, has asked again, or has gone away: longer than a client tries.
 HANDSHAKE_S = 15.0
 NAME_LIMIT = 128
@@ -70,16 +71,15 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
     claims = state.find("clients")
     mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
     others = [claim for claim in claims if claim["_id"] != request.client_id]
+    if request.name is not None:
+        others = _without_name(state, others, request.name, attached, now)
     if mine is None:  # one that comes back takes nothing from anyone, however long all were away
         others = _without_expired(state, others, attached, now)
     if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
         raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
     part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
     name = request.name or f"{request.name_base}{part}"
-    holder = next((claim for claim in others if claim["name"] == name), None)
-    if holder is not None:
-        _take_over(state, holder, attached, now)
-        return _claim(state, up, attached, request)
+    others = _without_name(state, others, name, attached, now)
     combiner = _choose(up, others, mine, request.preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
@@ -89,16 +89,21 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
     return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
 
 
-def _take_over(state: State, holder: dict[str, Any], attached: set[str], now: float) -> None:
-    """Delete another identity's claim on a name. Raises NameTaken, or Unavailable while its holder may be on its way.
+def _without_name(
+    state: State, others: list[dict[str, Any]], name: str, attached: set[str], now: float
+) -> list[dict[str, Any]]:
+    """Delete another identity's claim on the name; return the other claims.
 
-    The part goes with the claim: were it taken from one who is about to attach, two would train on one part.
+    Raises NameTaken, or Unavailable while its holder may be on its way: were its part given to another now, two would
+    train on it.
     """
-    if holder["_id"] in attached:
-        raise NameTaken(f"another client is connected under the name {holder['name']!r}")
-    if now - holder["asked"] < HANDSHAKE_S:
-        raise Unavailable(f"another client was given a seat under the name {holder['name']!r} a moment ago")
-    state.delete("clients", holder["_id"], version=holder["_version"])
+    for holder in (claim for claim in others if claim["name"] == name):
+        if holder["_id"] in attached:
+            raise NameTaken(f"another client is connected under the name {name!r}")
+        if now - holder["asked"] < HANDSHAKE_S:
+            raise Unavailable(f"another client was given a seat under the name {name!r} a moment ago")
+        state.delete("clients", holder["_id"], version=holder["_version"])
+    return [claim for claim in others if claim["name"] != name]
 
 
 def _lowest_free(taken: set[int]) -> int:
@@ -135,13 +140,25 @@ def _free_seat(combiner: str, others: Sequence[dict[str, Any]]) -> str:
 def _without_expired(
     state: State, claims: Sequence[dict[str, Any]], attached: set[str], now: float
 ) -> list[dict[str, Any]]:
-    """Delete claims that nobody holds any more; return the others."""
-    living = []
+    """Delete claims that nobody holds any more; return the others.
+
+    A claim that looks given up may be that of a client whose combiner did not answer just now, or that is about to
+    come back with all others after a stop. So its absence is noted first: until it has lasted, Unavailable is raised.
+    """
+    living, doubtful = [], []
     for claim in claims:
-        if claim["_id"] in attached or now - claim["asked"] < EXPIRY_S:
+        missed = claim.get("missed", 0.0)
+        noted = missed > claim["asked"]
+        if claim["_id"] in attached:
+            living.append(state.replace("clients", claim | {"missed": 0.0}) if noted else claim)
+        elif now - claim["asked"] < EXPIRY_S:
             living.append(claim)
-        else:
+        elif noted and now - missed >= DOUBT_S:
             state.delete("clients", claim["_id"], version=claim["_version"])
+        else:
+            doubtful.append(claim if noted else state.replace("clients", claim | {"missed": now}))
+    if doubtful:
+        raise Unavailable(f"client {doubtful[0]['name']!r} was away for long and may be coming back; its part is kept")
     return living
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from fedn.errors import BlobCorrupt, NotFound, PackageInvalid, TrailBroken, TrailFileInvalid
+from fedn.errors import NotFound, PackageInvalid, TrailBroken, TrailFileInvalid
 from fedn.package.tar import Member, members
 from fedn.trail.file import BLOBS, END_BYTES, HEAD, LINE_LIMIT_BYTES, RECORDS, Head, padded
 from fedn.trail.records import Record, canonical_json
@@ -153,7 +153,7 @@ class TrailFile:
         return read_through(digest, self._blob(digest), limit=RECEIPT_LIMIT_BYTES)
 
     def _blob(self, digest: str) -> Iterator[bytes]:
-        """The next blob of the file, which must be this one. Raises NotFound, BlobCorrupt."""
+        """The next blob of the file, which must be this one. Raises NotFound, TrailFileInvalid."""
         member = next(self._blobs, None)
         if member is None:
             raise NotFound("it is not in the file")
@@ -161,10 +161,8 @@ class TrailFile:
             raise NotFound(f"it is not in the file; there is {member.name[:80]!r} in its place")
         self._seen.add(bytes.fromhex(digest))
         self._read += padded(member.size)
-        try:
+        with self._refusals():
             yield from member.blocks()
-        except PackageInvalid as error:
-            raise BlobCorrupt(error.reason) from None
 
     def check_end(self, verified: Verified) -> None:
         """The file ends where its last blob ends, and said what its last record is."""

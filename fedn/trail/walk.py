@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fedn.errors import BlobCorrupt, FednError, TrailBroken
+from fedn.errors import BlobCorrupt, FednError, TrailBroken, TrailFileInvalid
 from fedn.trail.records import (
     FIRST_LINEAGE,
     GENESIS,
@@ -127,6 +127,8 @@ class Walk:
     def _check_model(self, digest: str, where: str) -> None:
         try:
             checked = self.shelf.check_model(digest)
+        except TrailFileInvalid:
+            raise
         except FednError as error:
             raise _lost(where, "model", digest, error) from None
         self.blobs += checked
@@ -135,6 +137,8 @@ class Walk:
     def _check_receipt(self, record: Record, where: str) -> None:
         try:
             content = self.shelf.check_receipt(record["receipt"])
+        except TrailFileInvalid:
+            raise
         except FednError as error:
             raise _lost(where, "receipt", record["receipt"], error) from None
         self.blobs += 1

@@ -8,7 +8,7 @@ import pytest
 
 from fedn.client.agent import WELCOME_TIMEOUT_S
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
-from fedn.reducer.discovery import EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
+from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
@@ -92,8 +92,43 @@ def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
         ask(state, seen, f"client-{k}")
     now += EXPIRY_S + 1
     still_there = [combiner("a", "client-0", "client-2")]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="'client-1' was away for long"):
+            ask(state, still_there, "newcomer")
+        now += DOUBT_S / 2
     assert ask(state, still_there, "newcomer")["part"] == 1
     assert ask(state, still_there, "another")["part"] == 3
+
+
+def test_a_newcomer_among_those_who_come_back_takes_no_part_of_theirs(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were stopped for long, and one more is started with them: it may well ask first."""
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    seen = [combiner("a")]
+    first = {k: based(state, seen, f"id-{k}") for k in range(3)}
+    now += 100 * EXPIRY_S
+    with pytest.raises(Unavailable):
+        based(state, seen, "newcomer")
+    assert {k: based(state, seen, f"id-{k}") for k in (2, 0, 1)} == first
+    assert based(state, seen, "newcomer")["part"] == 3
+
+
+def test_a_client_whose_combiner_is_silent_now_and_then_keeps_its_part(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    there, silent = [combiner("a", "client-0"), combiner("b")], [combiner("a", up=False), combiner("b")]
+    ask(state, there, "client-0", "a")
+    for newcomer in ("one", "two", "three"):
+        now += 2 * EXPIRY_S
+        with pytest.raises(Unavailable):
+            ask(state, silent, newcomer)
+        assert ask(state, there, newcomer)["part"] > 0
+        state.clear("clients", {"_id": newcomer})
+    assert ask(state, there, "client-0")["part"] == 0
 
 
 def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(
