@@ -19,6 +19,10 @@ from fedn.yaml_file import in_words, nearest, read_yaml
 MIB = 1024 * 1024
 LOG_LEVELS = ("debug", "info", "warning", "error")
 NAME = (r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, '.', '_' and '-', at most 63")
+NAME_BASE = (
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,52}",
+    "the beginning of a name: letters, digits, '.', '_' and '-', at most 53",
+)
 URL = (r"https?://[^\s/?#]+/?", "an address such as http://127.0.0.1:8090")
 HOST_PORT = (r"[^\s/]+:\d{1,5}", "an address such as 192.0.2.7:8091")
 STATE_URL = (r"mongodb://[^\s/?#@]+:\d{1,5}/[A-Za-z0-9_-]{1,38}", "mongodb://HOST:PORT/DATABASE, without credentials")
@@ -147,6 +151,13 @@ class ClientSettings(Settings):
 
     role: ClassVar[str] = "client"
     name: str | None = field(default=None, metadata=rules("Name of this client, unique in the network.", pattern=NAME))
+    name_base: str | None = field(
+        default=None,
+        metadata=rules(
+            "In the place of a name: the reducer names the client this and its part number; many share one --dir.",
+            pattern=NAME_BASE,
+        ),
+    )
     reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
     combiner: str | None = field(default=None, metadata=rules("Name of the preferred combiner.", pattern=NAME))
     dir: Path | None = field(default=None, metadata=rules("Folder of identity, packages and work; else .fedn/<name>."))
@@ -162,6 +173,10 @@ class ClientSettings(Settings):
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)
     auth_token: str | None = secret("Network token: lets this client in.", shared=FOR_MEMBERS)
+
+    def __post_init__(self) -> None:
+        if self.name is not None and self.name_base is not None:
+            raise ConfigInvalid(f"name ({self.name}) and name_base ({self.name_base}) exclude each other: give one")
 
 
 S = TypeVar("S", bound=Settings)

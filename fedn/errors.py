@@ -8,6 +8,7 @@
     │   ├── ModelInvalid               not a safetensors file that we accept
     │   │   └── ModelTooLarge              larger than the limits allow
     │   ├── PackageInvalid             not a compute package that we accept
+    │   ├── TrailFileInvalid           not the file of a model trail
     │   └── UpdateRefused              an update that must not be folded
     │       ├── SchemaMismatch             other names, shapes or dtypes than the global model
     │       ├── NonFinite                  NaN, Inf, or a value too large to be summed
@@ -23,7 +24,7 @@
     │   ├── SeedMissing                no seed model yet
     │   ├── PackageMissing             no compute package yet
     │   ├── ModelMissing               the blob of the trail's newest model is not in the store
-    │   ├── SeedExists                 the trail has begun; its seed cannot be replaced
+    │   ├── SeedExists                 the trail has begun; a new lineage must be asked for
     │   ├── NameTaken                  another client or combiner goes by that name
     │   ├── AlreadyExists              the store holds a document with that key
     │   ├── VersionConflict            the document changed since it was read
@@ -143,6 +144,13 @@ class PackageInvalid(BadInput):
     remedy = "Build the package with `fedn package create`."
 
 
+class TrailFileInvalid(BadInput):
+    """The file is not a model trail as `fedn trail export` writes it."""
+
+    code = "trail_file_invalid"
+    remedy = "Export the trail again; nothing of the file was used."
+
+
 class UpdateRefused(BadInput):
     """The update must not be folded into the model."""
 
@@ -258,10 +266,10 @@ class ModelMissing(Conflict):
 
 
 class SeedExists(Conflict):
-    """The model trail has begun; its seed cannot be replaced."""
+    """The model trail has begun; another seed would begin a new lineage, which must be asked for."""
 
     code = "seed_exists"
-    remedy = "Start a session: it goes on from the newest model of the trail."
+    remedy = "Start a session: it goes on from the newest model. To train anew: `fedn model seed --new-lineage`."
 
 
 class NameTaken(Conflict):

@@ -50,22 +50,27 @@ def pull(model_id: str, output: Path, reducer: str, as_json: bool) -> None:
 @model.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="For init_model.")
+@click.option("--new-lineage", is_flag=True, help="Train anew from this seed; the trail keeps what was before.")
 @reducer_address
 @as_json
-def seed(source: Path, seed: int, reducer: str, as_json: bool) -> None:
+def seed(source: Path, seed: int, new_lineage: bool, reducer: str, as_json: bool) -> None:
     """Upload the seed model: SOURCE is a safetensors file, or a project whose init_model writes one.
+
+    A trail that has begun takes another seed only as a new lineage: the next session starts from it.
 
     \b
     Example:
       fedn model seed test/digits
+      fedn model seed test/digits --seed 43 --new-lineage
     """
     with ReducerApi(reducer) as api, tempfile.TemporaryDirectory() as folder:
         file = source
         if source.is_dir():
             file = Path(folder) / "seed.safetensors"
             write_seed(load_project(source), file, seed=seed)
-        planted = api.upload("/seed", file)
-    click.echo(json.dumps(planted) if as_json else f"seed model {planted['model']}")
+        planted = api.upload("/seed", file, **({"new_lineage": "true"} if new_lineage else {}))
+    lineage = f", lineage {planted['lineage']}" if new_lineage else ""
+    click.echo(json.dumps(planted) if as_json else f"seed model {planted['model']}{lineage}")
 
 
 def full_id(api: ReducerApi, given: str) -> str:

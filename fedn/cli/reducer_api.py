@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import httpx
 
 from fedn.cli.token import given_token
-from fedn.errors import DigestMismatch, FolderUnusable, TrailBroken
-from fedn.reducer.trail import Verified, verify
+from fedn.errors import DigestMismatch, FolderUnusable
+from fedn.trail.file import Models
+from fedn.trail.walk import RECEIPT_LIMIT_BYTES, Verified, read_through, verify
 from fedn.wire.rest import answer, client, raise_for_error, reachable
 
-RECEIPT_LIMIT_BYTES = 64 * 2**20
+ANSWER_S = 30.0
+PREPARE_S = 600.0  # a reducer looks at every blob before it begins to export
 
 
 class ReducerApi:
@@ -22,7 +27,7 @@ class ReducerApi:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         with reachable(self.address):
-            self._http = client(self.address, token=given_token(), timeout_s=30.0)
+            self._http = client(self.address, token=given_token(), timeout_s=ANSWER_S)
 
     def __enter__(self) -> ReducerApi:
         return self
@@ -40,15 +45,19 @@ class ReducerApi:
         with reachable(self.address):
             return answer(self._http.post(path, json=body or {}))
 
-    def upload(self, path: str, file: Path) -> Any:
+    def upload(self, path: str, file: Path, **query: Any) -> Any:
         """POST a file as the body; the JSON answer."""
         with reachable(self.address), file.open("rb") as content:
             headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.stat().st_size)}
-            return answer(self._http.post(path, content=content, headers=headers, timeout=None))
+            return answer(self._http.post(path, content=content, headers=headers, params=query, timeout=None))
+
+    def _blocks(self, digest: str) -> AbstractContextManager[Iterator[bytes]]:
+        return self._stream(f"/api/v1/models/{digest}")  # a receipt is a blob like a model
 
     @contextmanager
-    def _blocks(self, digest: str) -> Iterator[Iterator[bytes]]:
-        with reachable(self.address), self._http.stream("GET", f"/api/v1/models/{digest}") as response:
+    def _stream(self, path: str) -> Iterator[Iterator[bytes]]:
+        patience = httpx.Timeout(ANSWER_S, read=PREPARE_S)
+        with reachable(self.address), self._http.stream("GET", path, timeout=patience) as response:
             if not response.is_success:
                 response.read()
                 raise_for_error(response)
@@ -56,42 +65,50 @@ class ReducerApi:
 
     def pull(self, digest: str, destination: Path) -> int:
         """Download a blob and verify it; returns its size. Raises NotFound, DigestMismatch, FolderUnusable."""
-        part = destination.with_name(destination.name + ".part")
-        try:
-            self._download(digest, part)
-            part.replace(destination)
-            return destination.stat().st_size
-        except OSError as error:
-            raise FolderUnusable(f"{destination} cannot be written: {error.strerror}") from None
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-
-    def _download(self, digest: str, path: Path) -> None:
-        hashed = hashlib.sha256()
-        with self._blocks(digest) as blocks, path.open("wb") as file:
+        with self._blocks(digest) as blocks, complete(destination) as file:
+            hashed = hashlib.sha256()
             for block in blocks:
                 hashed.update(block)
                 file.write(block)
-        if hashed.hexdigest() != digest:
-            raise DigestMismatch(f"the bytes of {digest[:12]}… do not match it")
+            if hashed.hexdigest() != digest:
+                raise DigestMismatch(f"the bytes of {digest[:12]}… do not match it")
+        return destination.stat().st_size
 
-    def check_blob(self, digest: str) -> bytes | None:
-        """Read a blob through and verify it; its bytes if it is small."""
-        hashed, kept, total = hashlib.sha256(), [], 0
+    def check_model(self, digest: str) -> bool:
+        """Read a model through and verify it."""
         with self._blocks(digest) as blocks:
-            for block in blocks:
-                hashed.update(block)
-                total += len(block)
-                if total <= RECEIPT_LIMIT_BYTES:
-                    kept.append(block)
-        if hashed.hexdigest() != digest:
-            raise DigestMismatch("its bytes do not match it")
-        return b"".join(kept) if total <= RECEIPT_LIMIT_BYTES else None
+            read_through(digest, blocks)
+        return True
 
-    def verify_trail(self) -> Verified:
+    def check_receipt(self, digest: str) -> bytes:
+        """A receipt, verified."""
+        with self._blocks(digest) as blocks:
+            return read_through(digest, blocks, limit=RECEIPT_LIMIT_BYTES)
+
+    def verify_trail(self, *, known: str | None = None) -> Verified:
         """Fetch the trail and every blob, and verify them here. Raises TrailBroken."""
-        records = self.get("/api/v1/trail")["records"]
-        if not records:
-            raise TrailBroken("the trail is empty")
-        return verify(records, self.check_blob)
+        sessions = self.get("/api/v1/sessions")["sessions"]  # before the records: what has finished by then is there
+        finished = {s["id"]: s["config"]["rounds"] for s in sessions if s["status"] == "finished"}
+        return verify(self.get("/api/v1/trail")["records"], self, finished=finished, known=known)
+
+    def export_trail(self, models: Models, destination: Path) -> int:
+        """Download the trail as one file, which appears when it is complete; returns its size."""
+        with self._stream(f"/api/v1/trail/export?models={models}") as blocks, complete(destination) as file:
+            for block in blocks:
+                file.write(block)
+        return destination.stat().st_size
+
+
+@contextmanager
+def complete(destination: Path) -> Iterator[IO[bytes]]:
+    """A file to write that has another name until it is complete, and is gone if it never is. Raises FolderUnusable."""
+    part = destination.with_name(f"{destination.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(destination)
+    except OSError as error:
+        raise FolderUnusable(f"{destination} cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -61,7 +61,6 @@ class Agent:
         self._tasks = tasks
         self._link = link
         self._identity = identity
-        self._name = settings.name or f"client-{identity[:6]}"
         self._token = own_token(settings)
         self._waits = delays()
 
@@ -82,7 +81,11 @@ class Agent:
                 await asyncio.sleep(next(self._waits))
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
-        query = {"client_id": self._identity, "name": self._name}
+        query = {"client_id": self._identity}
+        if self._settings.name_base:
+            query["name_base"] = self._settings.name_base
+        else:
+            query["name"] = self._settings.name or f"client-{self._identity[:6]}"
         if self._settings.combiner:
             query["combiner"] = self._settings.combiner
         given = await call(http, "GET", "/assign", params=query)
@@ -100,7 +103,9 @@ class Agent:
                 self._waits = delays()  # it was reachable: the next waits begin short again
                 self._link.connect(Connection(seat.address, channel, events))
                 self._tasks.part = seat.part
-                log.info("attached to combiner %s at %s as part %d", seat.combiner, seat.address, seat.part)
+                log.info(
+                    "attached to combiner %s at %s as %s, part %d", seat.combiner, seat.address, seat.name, seat.part
+                )
                 heart = asyncio.create_task(beat(events, heartbeat_s))
                 try:
                     await self._obey(stream)
@@ -114,7 +119,7 @@ class Agent:
     def _hello(self, seat: Seat) -> pb.Hello:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         profile = pb.Profile(cpus=os.cpu_count() or 1, memory_bytes=memory, version=__version__)
-        return pb.Hello(client_id=self._identity, name=self._name, part=seat.part, profile=profile)
+        return pb.Hello(client_id=self._identity, name=seat.name, part=seat.part, profile=profile)
 
     async def _welcomed(self, stream: Any, seat: Seat) -> float:
         try:
@@ -156,10 +161,16 @@ async def beat(events: Events, heartbeat_s: float) -> None:
         events.put_nowait(pb.ClientEvent(heartbeat=pb.Heartbeat()))
 
 
+def workplace(settings: ClientSettings) -> tuple[Path, int]:
+    """The client's folder and the lock on it. Clients of one name_base share a folder, each with a slot in it."""
+    named = settings.name or settings.name_base or settings.role
+    root = folder.prepare(settings.dir or Path(".fedn") / named)
+    return folder.hold_slot(root) if settings.name_base else (root, folder.hold(root))
+
+
 async def serve(settings: ClientSettings) -> None:
     """Run a client until SIGTERM or SIGINT."""
-    root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
-    lock = folder.hold(root)
+    root, lock = workplace(settings)
     end_leftovers(root)
     link = Link()
     tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))

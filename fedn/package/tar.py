@@ -114,9 +114,7 @@ def _headers(source: Source) -> Iterator[tuple[tarfile.TarInfo, str]]:
                 yield header, name
             case other:
                 what = REFUSED.get(other, f"of the unknown type {other!r}")
-                raise PackageInvalid(
-                    f"{(long_name or header.name)[:200]!r} is {what}; a package holds plain files only"
-                )
+                raise PackageInvalid(f"{(long_name or header.name)[:200]!r} is {what}; only plain files may be in it")
 
 
 def _header(source: Source) -> tarfile.TarInfo | None:

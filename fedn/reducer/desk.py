@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fedn.config import ReducerSettings
-from fedn.errors import BlobCorrupt, ModelMissing
+from fedn.errors import ModelMissing, SeedMissing
 from fedn.model.safetensors import digest_of
 from fedn.reducer.patience import Stores
 from fedn.reducer.sessions import Sessions
@@ -18,8 +19,10 @@ from fedn.storage.blobs import Blobs
 from fedn.storage.folder import prepare
 from fedn.storage.opening import open_blobs, open_state
 from fedn.storage.state import State
+from fedn.trail.export import Export
+from fedn.trail.file import Models
+from fedn.trail.walk import RECEIPT_LIMIT_BYTES, Verified, read_through, verify
 
-RECEIPT_LIMIT_BYTES = 64 * 2**20
 BLOCK_BYTES = 2**20
 NO_BLOB = hashlib.sha256(b"").hexdigest()  # asked for to see whether the store answers
 
@@ -103,18 +106,35 @@ class Desk:
         finally:
             path.unlink(missing_ok=True)
 
-    def check_blob(self, digest: str) -> bytes | None:
-        """Read a blob through and verify it; its bytes if it is small. Raises NotFound, BlobCorrupt."""
-        small = (self.blobs.size(digest) or 0) <= RECEIPT_LIMIT_BYTES
-        hashed, kept = hashlib.sha256(), []
+    def check_model(self, digest: str) -> bool:
+        """Read a model through and verify it. Raises NotFound, BlobCorrupt."""
+        read_through(digest, self._blocks(digest))
+        return True
+
+    def check_receipt(self, digest: str) -> bytes:
+        """A receipt, verified. Raises NotFound, BlobCorrupt."""
+        return read_through(digest, self._blocks(digest), limit=RECEIPT_LIMIT_BYTES)
+
+    def _blocks(self, digest: str) -> Iterator[bytes]:
         with self.blobs.open(digest) as stream:
             while block := stream.read(BLOCK_BYTES):
-                hashed.update(block)
-                if small:
-                    kept.append(block)
-        if hashed.hexdigest() != digest:
-            raise BlobCorrupt("the blob's bytes do not match its digest")
-        return b"".join(kept) if small else None
+                yield block
+
+    def verify(self) -> Verified:
+        """Walk the whole trail. Raises SeedMissing, TrailBroken."""
+        finished = self.sessions.finished()  # before the records: what has finished by then is among them
+        return verify(self.trail.walk(self._records()), self, finished=finished)
+
+    def export(self, models: Models) -> Export:
+        """The trail as it is now, ready to be written as one file. Raises SeedMissing, TrailBroken."""
+        finished, count = self.sessions.finished(), self._records()
+        return Export.measure(lambda: self.trail.walk(count), self.blobs, models=models, finished=finished)
+
+    def _records(self) -> int:
+        latest = self.trail.latest()
+        if latest is None:
+            raise SeedMissing("there is no trail yet; it begins with a seed model, at /seed")
+        return int(latest["seq"]) + 1
 
     def tidy(self, keep: set[str]) -> None:
         """Delete scratch files but those named."""

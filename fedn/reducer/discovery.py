@@ -2,7 +2,8 @@
 
 Both are claims in the client's document, made by inserting unique fields, so concurrent requests in several
 workers cannot give one part twice: `part` is the lowest free number, `seat` is "<combiner>/<k>" with the lowest
-free k of the combiner that has the fewest clients. A client that comes back finds its claim again.
+free k of the combiner that has the fewest clients. `name` is unique too: the client's own, or a base and the part.
+A client that comes back finds its claim again, however long it was away, unless newcomers needed parts meanwhile.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from fedn.reducer.sessions import ACTIVE
 from fedn.storage.state import State
 
 EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so long has given up its part
-HANDSHAKE_S = 5.0  # who was given a seat so long ago is attached by now, or has gone away
+DOUBT_S = 30.0  # and the reducer has known of it for so long
+# Who was given a seat so long ago is attached by now, has asked again, or has gone away: longer than a client tries.
+HANDSHAKE_S = 15.0
 NAME_LIMIT = 128
 
 
 @dataclass(frozen=True)
 class Request:
-    """A client asks for a seat."""
+    """A client asks for a seat: under a name of its own, or under `name_base` and the part that it is given."""
 
     client_id: str
-    name: str
+    name: str | None = None
     preferred: str | None = None
+    name_base: str | None = None
 
     def __post_init__(self) -> None:
-        for what, value in (("client_id", self.client_id), ("name", self.name)):
+        if self.name and self.name_base:
+            raise BadInput("name and name_base exclude each other")
+        named = ("name_base", self.name_base) if self.name_base else ("name", self.name)
+        for what, value in (("client_id", self.client_id), named):
             if not value or len(value) > NAME_LIMIT or not value.isprintable():
                 raise BadInput(f"{what} must be 1 to {NAME_LIMIT} printable characters")
 
@@ -61,28 +68,46 @@ def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, An
 
 def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request) -> dict[str, Any]:
     now = time.time()
-    claims = _without_expired(state, state.find("clients"), attached, now)
-    for other in claims:
-        if other["name"] == request.name and other["_id"] != request.client_id:
-            if other["_id"] in attached:
-                raise NameTaken(f"another client is connected under the name {request.name!r}")
-            if now - other["asked"] < HANDSHAKE_S:
-                raise Unavailable(f"another client was given a seat under the name {request.name!r} a moment ago")
-            state.delete("clients", other["_id"], version=other["_version"])
-            return _claim(state, up, attached, request)
+    claims = state.find("clients")
     mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
     others = [claim for claim in claims if claim["_id"] != request.client_id]
+    if request.name is not None:
+        others = _without_name(state, others, request.name, attached, now)
+    if mine is None:  # one that comes back takes nothing from anyone, however long all were away
+        others = _without_expired(state, others, attached, now)
     if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
         raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
+    part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
+    name = request.name or f"{request.name_base}{part}"
+    others = _without_name(state, others, name, attached, now)
     combiner = _choose(up, others, mine, request.preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
-    asked = {"name": request.name, "combiner": combiner, "seat": seat, "asked": now}
+    asked = {"name": name, "combiner": combiner, "seat": seat, "asked": now}
     if mine is not None:
         return state.replace("clients", mine | asked)
-    taken = {claim["part"] for claim in others}
-    part = next(k for k in itertools.count() if k not in taken)
     return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
+
+
+def _without_name(
+    state: State, others: list[dict[str, Any]], name: str, attached: set[str], now: float
+) -> list[dict[str, Any]]:
+    """Delete another identity's claim on the name; return the other claims.
+
+    Raises NameTaken, or Unavailable while its holder may be on its way: were its part given to another now, two would
+    train on it.
+    """
+    for holder in (claim for claim in others if claim["name"] == name):
+        if holder["_id"] in attached:
+            raise NameTaken(f"another client is connected under the name {name!r}")
+        if now - holder["asked"] < HANDSHAKE_S:
+            raise Unavailable(f"another client was given a seat under the name {name!r} a moment ago")
+        state.delete("clients", holder["_id"], version=holder["_version"])
+    return [claim for claim in others if claim["name"] != name]
+
+
+def _lowest_free(taken: set[int]) -> int:
+    return next(k for k in itertools.count() if k not in taken)
 
 
 def _round_waits(state: State, mine: dict[str, Any]) -> bool:
@@ -115,13 +140,25 @@ def _free_seat(combiner: str, others: Sequence[dict[str, Any]]) -> str:
 def _without_expired(
     state: State, claims: Sequence[dict[str, Any]], attached: set[str], now: float
 ) -> list[dict[str, Any]]:
-    """Delete claims that nobody holds any more; return the others."""
-    living = []
+    """Delete claims that nobody holds any more; return the others.
+
+    A claim that looks given up may be that of a client whose combiner did not answer just now, or that is about to
+    come back with all others after a stop. So its absence is noted first: until it has lasted, Unavailable is raised.
+    """
+    living, doubtful = [], []
     for claim in claims:
-        if claim["_id"] in attached or now - claim["asked"] < EXPIRY_S:
+        missed = claim.get("missed", 0.0)
+        noted = missed > claim["asked"]
+        if claim["_id"] in attached:
+            living.append(state.replace("clients", claim | {"missed": 0.0}) if noted else claim)
+        elif now - claim["asked"] < EXPIRY_S:
             living.append(claim)
-        else:
+        elif noted and now - missed >= DOUBT_S:
             state.delete("clients", claim["_id"], version=claim["_version"])
+        else:
+            doubtful.append(claim if noted else state.replace("clients", claim | {"missed": now}))
+    if doubtful:
+        raise Unavailable(f"client {doubtful[0]['name']!r} was away for long and may be coming back; its part is kept")
     return living
 
 

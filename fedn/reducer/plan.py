@@ -9,7 +9,7 @@ from typing import Any
 
 from fedn.reducer.participants import ConnectedClient, task_seed
 from fedn.reducer.session_config import SessionConfig
-from fedn.reducer.trail import canonical_json
+from fedn.trail.records import canonical_json
 from fedn.wire.v1 import control_pb2 as control
 
 

@@ -32,7 +32,8 @@ from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
 from fedn.reducer.plan import Plan
-from fedn.reducer.trail import Commit, receipt_bytes
+from fedn.reducer.trail import Commit
+from fedn.trail.records import receipt_bytes
 from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)

@@ -65,6 +65,10 @@ class Sessions:
         """All sessions, newest first."""
         return self._state.find("sessions", sort="created", descending=True)
 
+    def finished(self) -> dict[str, int]:
+        """The rounds of every session that finished: so many are in the trail."""
+        return {s["_id"]: s["config"]["rounds"] for s in self._state.find("sessions", where={"status": "finished"})}
+
     def ask_to_stop(self, session_id: str) -> dict[str, Any]:
         """Ask the leader to stop the session; an ended session stays as it is."""
         return self._change(session_id, lambda d: d if d["slot"] != ACTIVE else d | {"stop": True})

@@ -1,25 +1,29 @@
-"""The model trail: an append-only, hash-chained history of global models (I3, I5).
+"""The model trail in the reducer's store: an append-only, hash-chained history of global models (I3, I5).
 
 Each record names its model, its parent, the combiners' models with their weights, and a receipt: a blob that
 lists every client's update digest and weight. The insert of a record *is* the commit of a round; "the latest
-model" is the last record's. Nothing here, and no route, changes or deletes a record.
+model" is the last record's. Nothing here, and no route, changes or deletes a record. What a record is and how a
+trail is verified: `fedn.trail`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedn.errors import AlreadyExists, FednError, SeedExists, StaleTerm, TrailBroken
+from fedn.errors import AlreadyExists, Conflict, SeedExists, StaleTerm, TrailBroken
 from fedn.storage.state import State
-
-NO_PARENT = ""
-GENESIS = "0" * 64
-
-Record = Mapping[str, Any]
+from fedn.trail.records import (
+    FIRST_LINEAGE,
+    GENESIS,
+    NO_PARENT,
+    is_seed,
+    lineage_of,
+    record_hash,
+    round_key,
+    seed_key,
+)
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,6 @@ class Commit:
     time: float
 
 
-def round_key(commit: Commit) -> str:
-    """What is unique to a round: it is committed once, whoever leads."""
-    return f"{commit.session}/{commit.round}"
-
-
-def canonical_json(value: Any) -> bytes:
-    """The one byte string of a JSON value: keys sorted, no white space, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def record_hash(record: Record) -> str:
-    """sha256 over the canonical JSON of a record without its own hash."""
-    content = {k: v for k, v in record.items() if k not in ("hash", "_id", "_version")}
-    return hashlib.sha256(canonical_json(content)).hexdigest()
-
-
-def receipt_bytes(round_id: str, updates: Iterable[Mapping[str, Any]]) -> bytes:
-    """The receipt of a round: its updates, each {client, combiner, update, num_examples}, by client."""
-    ordered = sorted(updates, key=lambda update: str(update["client"]))
-    return canonical_json({"round_id": round_id, "updates": ordered})
-
-
 class Trail:
     """The records in a state store."""
 
@@ -68,53 +50,88 @@ class Trail:
         """All records, oldest first."""
         return [public(r) for r in self._state.find("trail", sort="seq")]
 
+    def walk(self, count: int) -> Iterator[dict[str, Any]]:
+        """The first `count` records, one at a time. Raises TrailBroken for one that is not there."""
+        for seq in range(count):
+            record = self._state.get("trail", id_of(seq))
+            if record is None:
+                raise TrailBroken(f"record {seq} is not in the store")
+            yield public(record)
+
     def latest(self) -> dict[str, Any] | None:
         """The newest record."""
-        last = self._state.find("trail", sort="seq", descending=True, limit=1)
+        return self._newest()
+
+    def seed(self) -> dict[str, Any] | None:
+        """The record that the present lineage began with."""
+        return self._newest(session="")
+
+    def _newest(self, **where: str) -> dict[str, Any] | None:
+        last = self._state.find("trail", where=where, sort="seq", descending=True, limit=1)
         return public(last[0]) if last else None
 
     def of_session(self, session: str) -> list[dict[str, Any]]:
         """The records of one session, oldest first."""
         return [public(r) for r in self._state.find("trail", where={"session": session}, sort="seq")]
 
+    def lineage_of_session(self, session: str) -> int | None:
+        """The lineage that the session has trained; None before its first round."""
+        newest = self._newest(session=session)
+        return None if newest is None else lineage_of(newest)
+
     def check_seed(self, model: str) -> None:
-        """Raise SeedExists when the trail began with another model."""
-        for first in self._state.find("trail", where={"seq": 0}):
-            if first["model"] != model:
-                raise SeedExists(f"the trail began with {first['model'][:12]}…")
+        """Raise SeedExists when the present lineage began with another model."""
+        seed = self.seed()
+        if seed is not None and seed["model"] != model:
+            raise SeedExists(f"the trail has begun with {seed['model'][:12]}…; another seed begins a new lineage")
 
     def plant(self, model: str, *, time: float) -> dict[str, Any]:
         """Begin the trail with a seed model. The same seed again is fine; another one raises SeedExists."""
-        first = {
-            "seq": 0,
-            "session": "",
-            "round": 0,
-            "round_key": "seed",
-            "model": model,
-            "parent": NO_PARENT,
-        }
-        empty = {"combiners": [], "receipt": "", "aggregator": {}, "time": time, "previous": GENESIS}
+        self.check_seed(model)
+        present = self.seed()
+        if present is not None:
+            return present
         try:
-            return self._insert(first | empty)
+            return self._insert(seed_record(model, None, time=time))
         except AlreadyExists:
-            self.check_seed(model)
-            return public(self._state.find("trail", where={"seq": 0})[0])
+            return self.plant(model, time=time)
+
+    def begin_lineage(self, model: str, *, time: float) -> dict[str, Any]:
+        """Go on with a seed model that has no parent: training begins anew, the chain does not.
+
+        A seed that was planted and not yet trained is not planted again. Raises Conflict when the trail grew meanwhile.
+        """
+        last = self.latest()
+        if last is not None and is_seed(last) and last["model"] == model:
+            return last
+        try:
+            return self._insert(seed_record(model, last, time=time))
+        except AlreadyExists:
+            raise Conflict(
+                "the trail has grown at this very moment; look at it, and ask again if you still want"
+            ) from None
 
     def append(self, commit: Commit) -> dict[str, Any]:
-        """Commit a round. Committing the same round again returns its record; a lost race raises StaleTerm."""
+        """Commit a round. Committing the same round again returns its record; a lost race raises StaleTerm.
+
+        Raises Conflict for a round that was trained from a lineage that is no longer the present one.
+        """
         last = self.latest()
         if last is None:
             raise TrailBroken("the trail has no seed to go on from")
         if last["model"] != commit.parent:
             present = self._committed(commit)
-            if present is None:
-                raise StaleTerm("the trail has gone on from another model than this round was trained from")
-            return present
+            if present is not None:
+                return present
+            if is_seed(last):
+                raise Conflict(f"lineage {lineage_of(last)} was begun while this round was trained from the one before")
+            raise StaleTerm("the trail has gone on from another model than this round was trained from")
         record = {
             "seq": last["seq"] + 1,
             "session": commit.session,
             "round": commit.round,
-            "round_key": round_key(commit),
+            "round_key": round_key(commit.session, commit.round),
+            "lineage": lineage_of(last),
             "model": commit.model,
             "parent": commit.parent,
             "combiners": [dict(c) for c in commit.combiners],
@@ -132,69 +149,38 @@ class Trail:
             return present
 
     def _committed(self, commit: Commit) -> dict[str, Any] | None:
-        found = self._state.find("trail", where={"round_key": round_key(commit)})
+        found = self._state.find("trail", where={"round_key": round_key(commit.session, commit.round)})
         return public(found[0]) if found else None
 
     def _insert(self, record: dict[str, Any]) -> dict[str, Any]:
         hashed = record | {"hash": record_hash(record)}
-        return public(self._state.insert("trail", {"_id": f"{record['seq']:012d}"} | hashed))
+        return public(self._state.insert("trail", {"_id": id_of(record["seq"])} | hashed))
+
+
+def seed_record(model: str, last: Mapping[str, Any] | None, *, time: float) -> dict[str, Any]:
+    """The record of a seed that begins the lineage after that of the `last` record, or the trail; not yet hashed."""
+    lineage = FIRST_LINEAGE if last is None else lineage_of(last) + 1
+    return {
+        "seq": 0 if last is None else last["seq"] + 1,
+        "session": "",
+        "round": 0,
+        "round_key": seed_key(lineage),
+        "lineage": lineage,
+        "model": model,
+        "parent": NO_PARENT,
+        "combiners": [],
+        "receipt": "",
+        "aggregator": {},
+        "time": time,
+        "previous": GENESIS if last is None else last["hash"],
+    }
+
+
+def id_of(seq: int) -> str:
+    """The store's id of a record."""
+    return f"{seq:012d}"
 
 
 def public(document: Mapping[str, Any]) -> dict[str, Any]:
     """A record without the store's own fields."""
     return {k: v for k, v in document.items() if not k.startswith("_")}
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What a walk over the whole trail found to hold."""
-
-    records: int
-    blobs: int
-
-
-def verify(records: Sequence[Record], check_blob: Callable[[str], bytes | None]) -> Verified:
-    """Walk the chain and every blob; raises TrailBroken naming the first thing that does not hold.
-
-    `check_blob(digest)` reads the blob through, verifies its bytes, and returns them if they are small enough to
-    be a receipt; it raises a FednError when the blob is missing or differs.
-    """
-    previous, parent, seen = GENESIS, NO_PARENT, 0
-    for position, record in enumerate(records):
-        where = f"record {position}"
-        _hold(record.get("seq") == position, f"{where}: its number is {record.get('seq')}")
-        _hold(record.get("previous") == previous, f"{where}: does not follow from the record before it")
-        _hold(record.get("hash") == record_hash(record), f"{where}: its content does not match its hash")
-        _hold(record.get("parent") == parent, f"{where}: its parent is not the model before it")
-        _blob(record["model"], where, "model", check_blob)
-        seen += 1
-        if record["receipt"]:
-            _check_receipt(record, where, _blob(record["receipt"], where, "receipt", check_blob))
-            seen += 1
-        previous, parent = record["hash"], record["model"]
-    return Verified(len(records), seen)
-
-
-def _hold(condition: bool, otherwise: str) -> None:
-    if not condition:
-        raise TrailBroken(otherwise)
-
-
-def _blob(digest: str, where: str, what: str, check_blob: Callable[[str], bytes | None]) -> bytes | None:
-    try:
-        return check_blob(digest)
-    except FednError as error:
-        raise TrailBroken(f"{where}: its {what} {digest[:12]}…: {error.reason}") from None
-
-
-def _check_receipt(record: Record, where: str, content: bytes | None) -> None:
-    """The receipt's weights must be those that the record names, per combiner."""
-    try:
-        updates = json.loads(content or b"")["updates"]
-        named = {c["combiner"]: c["weight"] for c in record["combiners"]}
-        listed: dict[str, int] = {}
-        for update in updates:
-            listed[update["combiner"]] = listed.get(update["combiner"], 0) + update["num_examples"]
-    except (ValueError, KeyError, TypeError):
-        raise TrailBroken(f"{where}: its receipt cannot be read") from None
-    _hold(named == listed, f"{where}: its receipt's weights are not the combiners'")

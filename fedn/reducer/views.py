@@ -32,13 +32,13 @@ def network_view(desk: Desk, seen: Sequence[Seen]) -> dict[str, Any]:
     package = desk.state.get("context", "package")
     records = desk.state.count("trail")
     latest, missing = newest(desk)
-    seed = desk.state.find("trail", where={"seq": 0})
+    seed = desk.trail.seed()
     session = desk.sessions.active() or next(iter(desk.sessions.all()), None)
     return {
         "version": __version__,
         "combiners": [combiner_view(c) for c in seen],
         "connected": sum(len(c.clients()) for c in seen),
-        "seed": seed[0]["model"] if seed else None,
+        "seed": seed["model"] if seed else None,
         "package": None if package is None else {k: package[k] for k in ("digest", "name", "size")},
         "trail": {"records": records, "latest": latest and latest["model"], "missing": missing},
         "session": None if session is None else session_view(desk, session, seen),
@@ -62,6 +62,7 @@ def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> d
         "code": session["code"],
         "reason": session["reason"],
         "config": session["config"],
+        "lineage": desk.trail.lineage_of_session(session["_id"]),
         "created": session["created"],
         "ended": session["ended"],
         "round": sum(r["status"] == "committed" for r in rounds),

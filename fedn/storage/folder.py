@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import os
 import uuid
 from pathlib import Path
@@ -24,14 +26,36 @@ def prepare(folder: Path) -> Path:
 
 
 def hold(folder: Path) -> int:
-    """Lock the folder for this process until it ends; returns the descriptor. Raises Conflict when it is held."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    """Lock the folder for this process until it ends; returns the descriptor.
+
+    Raises Conflict when it is held, FolderUnusable where files cannot be locked.
+    """
+    path = folder / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FolderUnusable(f"{path} cannot be opened: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         raise Conflict(f"another process works in the folder {folder}; give this one its own --dir") from None
+    except OSError as error:
+        os.close(descriptor)
+        raise FolderUnusable(f"{path} cannot be locked: {error.strerror}") from None
     return descriptor
+
+
+def hold_slot(folder: Path) -> tuple[Path, int]:
+    """Hold the lowest of the folders 0, 1, … in `folder` that no other process holds; returns it and the descriptor.
+
+    So processes that share a folder find their identities again, whichever starts first. Raises FolderUnusable.
+    """
+    for k in itertools.count():
+        slot = prepare(folder / str(k))
+        with contextlib.suppress(Conflict):
+            return slot, hold(slot)
+    raise AssertionError("counting does not end")
 
 
 def identity(folder: Path) -> str:

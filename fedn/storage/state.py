@@ -35,7 +35,7 @@ COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
         "trail": Collection(unique=("seq", "round_key"), insert_only=True),
         "sessions": Collection(unique=("slot",)),
         "rounds": Collection(unique=("round_id",)),
-        "clients": Collection(unique=("part", "seat")),
+        "clients": Collection(unique=("part", "seat", "name")),
         "combiners": Collection(),
         "leases": Collection(),
         "context": Collection(),

@@ -230,12 +230,26 @@ async def test_a_link_gives_the_connection_of_now_and_drops_what_need_not_surviv
     await channel.close()
 
 
+async def test_a_client_with_a_base_goes_by_the_name_that_it_is_given(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid, RestStub(seat(laid.combiner.address)) as reducer:
+        settings = ClientSettings(reducer=reducer.address, dir=tmp_path / "clients", name_base="site-")
+        running = asyncio.create_task(serve(settings))
+        await until(lambda: laid.combiner.roster.attached())
+        identity = (tmp_path / "clients" / "0" / "id").read_text()
+        assert (await reducer.call()).query == {"client_id": identity, "name_base": "site-"}
+        assert laid.combiner.roster.attached()[0].hello.name == "c"
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 10)
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(sign)
+
+
 async def test_a_client_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     async with table(tmp_path) as laid, RestStub(seat(laid.combiner.address)) as reducer:
         running = asyncio.create_task(serve(ClientSettings(reducer=reducer.address, dir=tmp_path / "client")))
         await until(lambda: laid.combiner.roster.attached())
-        name = laid.combiner.roster.attached()[0].hello.name
-        assert name == f"client-{(tmp_path / 'client' / 'id').read_text()[:6]}"
+        identity = (tmp_path / "client" / "id").read_text()
+        assert (await reducer.call()).query == {"client_id": identity, "name": f"client-{identity[:6]}"}
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 10)
         for sign in (signal.SIGTERM, signal.SIGINT):

@@ -176,6 +176,13 @@ def test_nodes_know_their_lines(tmp_path: Path) -> None:
         steps.mapping("steps")
 
 
+def test_a_name_and_a_base_of_names_exclude_each_other() -> None:
+    environ = {"FEDN_CLIENT_NAME_BASE": "site-"}
+    assert load(ClientSettings, environ=environ).name_base == "site-"
+    with pytest.raises(ConfigInvalid, match="exclude each other"):
+        load(ClientSettings, environ=environ, overrides={"name": "c1"})
+    with pytest.raises(ConfigInvalid, match="name-base"):
+        load(ClientSettings, environ={}, overrides={"name_base": "a b"})
 # ── stores and secrets ──
 
 SECRETS = {"FEDN_MONGO_USER": "alice", "FEDN_MONGO_PASSWORD": "hunter2", "FEDN_MINIO_SECRET_KEY": "hunter3"}

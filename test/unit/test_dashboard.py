@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fedn.model.safetensors import digest_of
 from fedn.reducer.session_config import SessionConfig
 from test.unit.dashboard_bench import DIGEST, NASTY, PAGE, Bench, bench
 
@@ -160,12 +161,12 @@ def test_the_package_page_shows_what_runs_on_the_clients(empty: Bench) -> None:
         assert part in text
 
 
-def test_the_seed_page_has_no_form_once_the_trail_has_begun(empty: Bench) -> None:
-    assert [f["action"] for f in Page(empty.page("/seed")).all("form")] == ["/seed"]
-    empty.seed()
+def test_the_seed_page_shows_the_seed_once_the_trail_has_begun(empty: Bench) -> None:
     page = Page(empty.page("/seed"))
-    assert page.all("form") == []
-    assert DIGEST in page.text
+    assert [f["action"] for f in page.all("form")] == ["/seed"]
+    assert "new_lineage" not in [f["name"] for f in page.all("input")]
+    empty.seed()
+    assert DIGEST in Page(empty.page("/seed")).text
 
 
 def test_the_start_form_has_a_field_for_every_option_of_a_session(empty: Bench) -> None:
@@ -193,6 +194,40 @@ def test_the_trail_page_lists_the_newest_record_first_and_not_all_of_a_long_trai
     assert models[0] == f"{205:064x}"
     assert len(models) == 200
     assert "6 older records are not shown" in page.text
+
+
+def test_the_trail_page_shows_lineages_the_export_and_what_a_verification_found(empty: Bench) -> None:
+    empty.seed()
+    empty.desk.trail.begin_lineage("1" * 64, time=1.8e9)
+    page = Page(empty.page("/trail"))
+    assert {"/api/v1/trail/export", "/api/v1/trail/export?models=none"} <= {a["href"] for a in page.all("a")}
+    assert "/trail/verify" in [f["action"] for f in page.all("form")]
+    assert "The trail" not in page.text
+    broken = Page(empty.post("/trail/verify", {}, status=500))
+    assert f"The trail does not hold: record 0: its model {DIGEST[:12]}…: there is no blob {DIGEST}" in broken.text
+
+
+def test_a_trail_that_holds_is_said_to_hold(empty: Bench, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"model")
+    digest = digest_of(path)
+    empty.desk.blobs.put(path, digest)
+    empty.desk.trail.plant(digest, time=1.7e9)
+    page = Page(empty.post("/trail/verify", {}, status=200))
+    assert "The trail holds: 1 record in 1 lineage, and 1 blob, were verified." in page.text
+
+
+def test_the_seed_page_warns_of_a_new_lineage_and_offers_none_while_a_session_runs(empty: Bench) -> None:
+    empty.seed()
+    page = Page(empty.page("/seed"))
+    (box,) = [field for field in page.all("input") if field["type"] == "checkbox"]
+    assert (box["name"], "required" in box) == ("new_lineage", True)
+    assert "This cannot be undone." in page.text
+    assert "Begin lineage 2" in page.text
+    session = empty.session()
+    page = Page(empty.page("/seed"))
+    assert not [field for field in page.all("input") if field["type"] == "checkbox"]
+    assert f"/plot?session={session}" in [a["href"] for a in page.all("a")]
 
 
 def test_a_refused_form_says_what_is_wrong_what_to_do_and_leads_back(empty: Bench) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from fedn.client.agent import WELCOME_TIMEOUT_S
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
-from fedn.reducer.discovery import EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
+from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
@@ -91,8 +92,43 @@ def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
         ask(state, seen, f"client-{k}")
     now += EXPIRY_S + 1
     still_there = [combiner("a", "client-0", "client-2")]
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="'client-1' was away for long"):
+            ask(state, still_there, "newcomer")
+        now += DOUBT_S / 2
     assert ask(state, still_there, "newcomer")["part"] == 1
     assert ask(state, still_there, "another")["part"] == 3
+
+
+def test_a_newcomer_among_those_who_come_back_takes_no_part_of_theirs(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were stopped for long, and one more is started with them: it may well ask first."""
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    seen = [combiner("a")]
+    first = {k: based(state, seen, f"id-{k}") for k in range(3)}
+    now += 100 * EXPIRY_S
+    with pytest.raises(Unavailable):
+        based(state, seen, "newcomer")
+    assert {k: based(state, seen, f"id-{k}") for k in (2, 0, 1)} == first
+    assert based(state, seen, "newcomer")["part"] == 3
+
+
+def test_a_client_whose_combiner_is_silent_now_and_then_keeps_its_part(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    there, silent = [combiner("a", "client-0"), combiner("b")], [combiner("a", up=False), combiner("b")]
+    ask(state, there, "client-0", "a")
+    for newcomer in ("one", "two", "three"):
+        now += 2 * EXPIRY_S
+        with pytest.raises(Unavailable):
+            ask(state, silent, newcomer)
+        assert ask(state, there, newcomer)["part"] > 0
+        state.clear("clients", {"_id": newcomer})
+    assert ask(state, there, "client-0")["part"] == 0
 
 
 def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(
@@ -160,3 +196,68 @@ def test_an_announcement_that_meets_another_at_the_same_moment_is_tried_again(
     entry = state.get("combiners", "a")
     assert entry is not None
     assert entry["address"] == "host:3"
+
+
+def based(state: SqliteState, seen: list[Seen], client: str, base: str = "site-") -> dict[str, Any]:
+    return assign(state, seen, Request(client, name_base=base))
+
+
+def test_a_base_makes_a_name_with_the_part(state: SqliteState) -> None:
+    seen = [combiner("a"), combiner("b")]
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(lambda k: based(state, seen, f"id-{k}"), range(12)))
+    assert sorted(g["name"] for g in given) == sorted(f"site-{k}" for k in range(12))
+    assert all(g["name"] == f"site-{g['part']}" for g in given)
+    assert [based(state, seen, g["client_id"]) for g in reversed(given)] == given[::-1]
+
+
+def test_clients_that_were_all_away_for_long_find_their_parts_and_names_again(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    seen = [combiner("a"), combiner("b")]
+    first = {k: based(state, seen, f"id-{k}") for k in range(5)}
+    now += 100 * EXPIRY_S
+    assert {k: based(state, seen, f"id-{k}") for k in (3, 1, 4, 0, 2)} == first
+
+
+def test_a_name_made_of_a_base_that_another_client_bears_is_refused(state: SqliteState) -> None:
+    seen = [combiner("a", "id-0")]
+    assign(state, seen, Request("id-0", name="site-1"))
+    with pytest.raises(NameTaken, match="'site-1'"):
+        based(state, seen, "id-1")
+
+
+def test_a_name_and_a_base_exclude_each_other() -> None:
+    with pytest.raises(BadInput, match="exclude"):
+        Request("id", name="a", name_base="b")
+    with pytest.raises(BadInput, match="name_base"):
+        Request("id", name_base="x" * 129)
+
+
+def test_two_identities_that_ask_for_one_name_at_once_do_not_both_get_it(state: SqliteState) -> None:
+    seen = [combiner("a")]
+
+    def asks(k: int) -> bool:
+        try:
+            assign(state, seen, Request(f"id-{k}", name="same"))
+        except Unavailable:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        given = list(pool.map(asks, range(16)))
+    assert given.count(True) == 1
+    assert state.count("clients") == 1
+
+
+def test_a_name_is_not_taken_over_from_one_who_may_still_attach(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    assign(state, [combiner("a")], Request("id-0", name="same"))
+    now += WELCOME_TIMEOUT_S  # so long it waits for its combiner's welcome
+    with pytest.raises(Unavailable):
+        assign(state, [combiner("a")], Request("id-1", name="same"))

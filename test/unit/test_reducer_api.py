@@ -23,6 +23,9 @@ from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.reducer.session_config import SessionConfig
+from fedn.trail.file import MODELS
+from fedn.trail.reader import verify_file
+from fedn.trail.walk import verify
 from test.unit.client_bench import FEDN_YAML
 from test.unit.combiner_bench import table
 
@@ -168,11 +171,66 @@ def test_the_seed_is_planted_once(client: Any, desk: Desk, tmp_path: Path) -> No
     for _ in range(2):
         answer = client.post("/seed", data=content)
         assert answer.status_code == 201
-        assert answer.json == {"model": sha256(content), "tensors": 1, "bytes": len(content)}
-    assert client.get("/seed").json == {"model": sha256(content)}
+        assert answer.json == {"model": sha256(content), "lineage": 1, "tensors": 1, "bytes": len(content)}
+    assert client.get("/seed").json == {"model": sha256(content), "lineage": 1}
     before = set(desk.blobs.digests())
-    assert error(client.post("/seed", data=model(tmp_path, value=1.0)), 409)[0] == "seed_exists"
+    for query in ({}, {"new_lineage": "false"}):
+        again = client.post("/seed", data=model(tmp_path, value=1.0), query_string=query)
+        assert error(again, 409)[0] == "seed_exists"
     assert set(desk.blobs.digests()) == before
+
+
+def test_a_new_lineage_must_be_asked_for(client: Any, desk: Desk, tmp_path: Path) -> None:
+    first, second = model(tmp_path), model(tmp_path, value=1.0)
+    assert client.post("/seed", data=first).status_code == 201
+    odd = client.post("/seed", data=second, query_string={"new_lineage": "perhaps"})
+    assert error(odd, 400) == ("bad_input", "new_lineage is true or false, not 'perhaps'")
+    for _ in range(2):  # a lost answer is simply asked for again
+        answer = client.post("/seed", data=second, query_string={"new_lineage": "true"})
+        assert answer.status_code == 201
+        assert (answer.json["model"], answer.json["lineage"]) == (sha256(second), 2)
+    assert client.get("/seed").json == {"model": sha256(second), "lineage": 2}
+    assert client.get("/").json["seed"] == sha256(second)
+    assert [r["model"] for r in client.get("/trail").json["records"]] == [sha256(first), sha256(second)]
+    assert error(client.post("/seed", data=first), 409)[0] == "seed_exists"
+    assert verify(desk.trail.records(), desk).lineages == 2
+
+
+def test_a_form_that_ticks_the_box_begins_a_new_lineage(client: Any, tmp_path: Path) -> None:
+    client.post("/seed", data=model(tmp_path))
+    for ticked, status in (({}, 409), ({"new_lineage": "on"}, 303)):
+        file = {"seed": (io.BytesIO(model(tmp_path, value=1.0)), "seed")}
+        assert client.post("/seed", data=file | ticked, headers=BROWSER).status_code == status
+    assert client.get("/seed").json["lineage"] == 2
+
+
+def test_no_lineage_is_begun_while_a_session_runs(client: Any, desk: Desk, tmp_path: Path) -> None:
+    ready(client, tmp_path)
+    session = desk.sessions.create(SessionConfig())["_id"]
+    other = model(tmp_path, value=1.0)
+    answer = client.post("/seed", data=other, query_string={"new_lineage": "true"})
+    assert error(answer, 409) == ("session_running", f"session {session} trains from the present lineage")
+    assert answer.json["error"]["detail"] == {"session": session}
+    assert desk.blobs.size(sha256(other)) is None
+    assert len(desk.trail.records()) == 1
+
+
+def test_the_trail_is_exported_as_one_file(client: Any, desk: Desk, tmp_path: Path) -> None:
+    assert error(client.get("/api/v1/trail/export"), 409)[0] == "seed_missing"
+    assert error(client.get("/api/v1/trail/export?models=some"), 400)[0] == "bad_input"
+    client.post("/seed", data=model(tmp_path))
+    file = tmp_path / "trail.tar"
+    for models in MODELS:
+        answer = client.get("/api/v1/trail/export", query_string={"models": models})
+        assert answer.status_code == 200
+        assert int(answer.headers["Content-Length"]) == len(answer.data)
+        assert answer.headers["Content-Disposition"].startswith('attachment; filename="trail-1-')
+        file.write_bytes(answer.data)
+        assert verify_file(file).left_out == (models == "none")
+    desk.blobs.delete(sha256(model(tmp_path)))
+    code, reason = error(client.get("/api/v1/trail/export"), 500)
+    assert code == "trail_broken"
+    assert "record 0: its model" in reason
 
 
 BAD_SEEDS: dict[str, tuple[Callable[[bytes], bytes], int, str]] = {

@@ -14,7 +14,8 @@ from fedn.errors import CombinerUnreachable, FednError, QuorumNotMet, StaleTerm,
 from fedn.reducer.answers import check_outcome, client_lines, weighted_metrics
 from fedn.reducer.participants import ConnectedClient
 from fedn.reducer.round import RoundRun
-from fedn.reducer.trail import Commit, verify
+from fedn.reducer.trail import Commit
+from fedn.trail.walk import verify
 from fedn.wire.v1 import control_pb2 as control
 from test.unit.reducer_bench import fails, hangs, learns, reducer, soon
 
@@ -31,7 +32,7 @@ async def test_unequal_combiners_are_weighted_by_their_clients(tmp_path: Path) -
         assert record is not None
         assert record["model"] == result.model
         assert {c["combiner"]: c["weight"] for c in record["combiners"]} == {"a": 1, "b": 9}
-        assert verify(laid.desk.trail.records(), laid.desk.check_blob).records == 2
+        assert verify(laid.desk.trail.records(), laid.desk).records == 2
 
 
 async def test_the_quorum_is_counted_over_all_combiners(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ async def test_what_a_combiner_accepted_does_not_count_when_its_fold_fails(tmp_p
         result = await soon(round_)
         assert laid.value(result.model) == 4.0
         assert [line["code"] for line in laid.document()["clients"]] == ["blob_corrupt", "entry_point_failed", ""]
-        assert verify(laid.desk.trail.records(), laid.desk.check_blob).records == 2
+        assert verify(laid.desk.trail.records(), laid.desk).records == 2
 
 
 async def test_a_draining_combiner_is_left_out(tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ async def test_the_receipt_lists_what_was_folded(tmp_path: Path) -> None:
         await soon(laid.round(laid.plan(*clients)).run())
         record = laid.desk.trail.latest()
         assert record is not None
-        receipt = json.loads(laid.desk.check_blob(record["receipt"]) or b"")
+        receipt = json.loads(laid.desk.check_receipt(record["receipt"]))
         assert receipt["round_id"] == "s.1.train.1"
         assert [(u["client"], u["combiner"], u["num_examples"]) for u in receipt["updates"]] == [("c0", "a", 2)]
 

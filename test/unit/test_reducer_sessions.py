@@ -19,8 +19,8 @@ from fedn.reducer.engine import Engine
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
-from fedn.reducer.trail import verify
 from fedn.reducer.views import session_view
+from fedn.trail.walk import verify
 from test.unit.combiner_bench import until
 from test.unit.reducer_bench import Reducer, fails, hangs, learns, reducer, soon
 
@@ -62,7 +62,7 @@ async def test_a_session_trains_and_validates_its_rounds_and_ends(tmp_path: Path
             (2, "committed", 0.75),
         ]
         assert (view["round"], view["live"]) == (2, None)
-        assert verify(laid.desk.trail.records(), laid.desk.check_blob).records == 3
+        assert verify(laid.desk.trail.records(), laid.desk).records == 3
 
 
 async def test_a_failed_round_is_tried_again_up_to_attempts(tmp_path: Path) -> None:

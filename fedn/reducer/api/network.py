@@ -23,10 +23,11 @@ def blueprint(office: Office) -> Blueprint:
 
     @routes.get("/assign")
     def assign() -> ResponseReturnValue:
-        """A client asks where to go (`client_id`, `name`, `combiner` for a preferred one)."""
+        """A client asks where to go (`client_id`, `name` or `name_base`, `combiner` for a preferred one)."""
         wanted = discovery.Request(
             client_id=request.args.get("client_id", ""),
-            name=request.args.get("name", ""),
+            name=request.args.get("name") or None,
+            name_base=request.args.get("name_base") or None,
             preferred=request.args.get("combiner") or None,
         )
         return discovery.assign(desk.state, engine.ask(lambda network: network.recent()), wanted)

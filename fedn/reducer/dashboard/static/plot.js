@@ -22,7 +22,7 @@ function render({ session, sessions }) {
   state(session);
   for (const chart of charts) chart.show(session.rounds, nothing(session, chart.metric));
   roundTable(session.rounds);
-  draw(byId("config"), [session.config, session.created, session.ended], () => config(session));
+  draw(byId("config"), [session.lineage, session.config, session.created, session.ended], () => config(session));
 }
 
 function choices(sessions, session) {
@@ -57,9 +57,10 @@ function nothing(session, metric) {
 }
 
 function config(session) {
+  const lineage = ["lineage", session.lineage === null ? "–" : String(session.lineage)];
   const asked = Object.entries(session.config).map(([name, value]) => [name, worded(value)]);
   const times = [["started", when(session.created)], ["ended", session.ended === null ? "–" : when(session.ended)]];
-  return [...asked, ...times].flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
+  return [lineage, ...asked, ...times].flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
 }
 
 function worded(value) {

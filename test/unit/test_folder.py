@@ -1,0 +1,43 @@
+"""A role's folder: held by one process, or slot by slot by many."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from fedn.errors import Conflict, FolderUnusable
+from fedn.storage import folder
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    lock = folder.hold(tmp_path)
+    with pytest.raises(Conflict, match="another process works"):
+        folder.hold(tmp_path)
+    os.close(lock)
+    os.close(folder.hold(tmp_path))
+
+
+def test_the_lowest_free_slot_is_taken_and_keeps_its_identity(tmp_path: Path) -> None:
+    held = [folder.hold_slot(tmp_path) for _ in range(3)]
+    assert [path.name for path, _ in held] == ["0", "1", "2"]
+    identities = [folder.identity(path) for path, _ in held]
+    assert len(set(identities)) == 3
+    os.close(held[1][1])
+    again, lock = folder.hold_slot(tmp_path)
+    assert (again.name, folder.identity(again)) == ("1", identities[1])
+    for descriptor in (held[0][1], held[2][1], lock):
+        os.close(descriptor)
+
+
+def test_a_file_system_without_locks_is_named_and_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(FolderUnusable, match="No locks available"):
+        folder.hold_slot(tmp_path)
