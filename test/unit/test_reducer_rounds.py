@@ -8,9 +8,11 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from fedn.errors import CombinerUnreachable, FednError, QuorumNotMet, StaleTerm, UpdateRefused
+from fedn.errors import CombinerUnreachable, Conflict, FednError, QuorumNotMet, StaleTerm, UpdateRefused
+from fedn.model.safetensors import write_model
 from fedn.reducer.answers import check_outcome, client_lines, weighted_metrics
 from fedn.reducer.participants import ConnectedClient
 from fedn.reducer.round import RoundRun
@@ -33,6 +35,19 @@ async def test_unequal_combiners_are_weighted_by_their_clients(tmp_path: Path) -
         assert record["model"] == result.model
         assert {c["combiner"]: c["weight"] for c in record["combiners"]} == {"a": 1, "b": 9}
         assert verify(laid.desk.trail.records(), laid.desk).records == 2
+
+
+async def test_a_lineage_that_was_begun_meanwhile_fails_the_round_with_this_reason(tmp_path: Path) -> None:
+    """It is refused while a session runs, but a session may have begun at that very moment."""
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        plan = laid.plan(await laid.client("c0", "a", learns(2.0)))
+        other = write_model(tmp_path / "other", {"w": np.ones(4, np.float32)})
+        laid.desk.blobs.put(tmp_path / "other", other)
+        laid.desk.trail.begin_lineage(other, time=1.0)
+        with pytest.raises(Conflict, match="lineage 2 was begun"):
+            await soon(laid.round(plan).run())
+        assert (laid.document()["status"], laid.document()["code"]) == ("failed", "conflict")
+        assert verify(laid.desk.trail.records(), laid.desk).lineages == 2
 
 
 async def test_the_quorum_is_counted_over_all_combiners(tmp_path: Path) -> None:
