@@ -36,8 +36,8 @@ def models(session: dict[str, Any]) -> list[str]:
 
 def away(net: Network, words: str) -> None:
     """Readiness and every route that needs the store say that it is away; the process itself is well."""
-    said = until(lambda: (r := net.http.get(f"{net.address}/ready")).status_code == 503 and r, "it is not ready")
-    error = said.json()["error"]
+    until(lambda: net.http.get(f"{net.address}/ready").status_code == 503, "it is not ready")
+    error = net.http.get(f"{net.address}/ready").json()["error"]
     assert (error["code"], words in error["reason"]) == ("unavailable", True), error
     assert net.http.get(f"{net.address}/health").json() == {"status": "ok"}
     for path in ("/", "/seed", "/api/v1/trail", "/api/v1/sessions"):

@@ -183,6 +183,8 @@ def test_a_name_and_a_base_of_names_exclude_each_other() -> None:
         load(ClientSettings, environ=environ, overrides={"name": "c1"})
     with pytest.raises(ConfigInvalid, match="name-base"):
         load(ClientSettings, environ={}, overrides={"name_base": "a b"})
+
+
 # ── stores and secrets ──
 
 SECRETS = {"FEDN_MONGO_USER": "alice", "FEDN_MONGO_PASSWORD": "hunter2", "FEDN_MINIO_SECRET_KEY": "hunter3"}
@@ -237,7 +239,7 @@ def test_addresses_of_stores_are_taken_apart() -> None:
 def test_a_sandbox_tells_its_clients_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDN_MONGO_PASSWORD", "hunter2")
     monkeypatch.setenv("FEDN_REDUCER_MINIO_SECRET_KEY", "hunter3")
-    assert not {"hunter2", "hunter3"} & set(outside().values())
+    assert not {"hunter2", "hunter3"} & set(outside(ClientSettings).values())
     shown = [name for parameter in reducer.params for name in parameter.opts]
     assert "--state" in shown
     assert not any(word in name for name in shown for word in ("password", "secret", "access", "user"))

@@ -19,7 +19,6 @@ from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
 from fedn.reducer.patience import Stores
 from fedn.reducer.session_config import SessionConfig
-from fedn.reducer.trail import verify
 from fedn.storage.sqlite import SqliteState
 from test.unit.away import Guarded, guard
 from test.unit.combiner_bench import until
@@ -67,7 +66,7 @@ async def trained(folder: Path, *, state_at: int | None, blobs_at: int | None, a
             (["validate", "1"], "committed"),
         ]
         assert [len(r["clients"]) for r in rounds] == [2, 2]
-        assert verify(plain.trail.records(), plain.check_blob).records == 2
+        assert plain.verify().records == 2
         assert not any(combiner.rounds.known() for combiner in laid.combiners.values())
         return rounds[0]["model"], len(state.calls), len(blobs.calls)
 
@@ -182,7 +181,7 @@ class Clock:
 
 def test_a_beat_whose_answer_was_lost_does_not_cost_the_lease(state: SqliteState) -> None:
     store, clock = Guarded(state), Clock()
-    lease = Lease(store, holder="one", ttl_s=5.0, clock=clock)  # type: ignore[arg-type]
+    lease = Lease(store, holder="one", ttl_s=5.0, clock=clock)
     assert lease.try_take() == 1
     store.fails_at, store.after = len(store.calls), True
     with pytest.raises(Unavailable):
@@ -197,7 +196,7 @@ def test_a_beat_whose_answer_was_lost_does_not_cost_the_lease(state: SqliteState
 
 def test_a_lease_that_another_took_while_the_store_was_away_is_lost(state: SqliteState) -> None:
     store, clock = Guarded(state), Clock()
-    one = Lease(store, holder="one", ttl_s=5.0, clock=clock)  # type: ignore[arg-type]
+    one = Lease(store, holder="one", ttl_s=5.0, clock=clock)
     other = Lease(state, holder="other", ttl_s=5.0, clock=clock)
     assert one.try_take() == 1
     assert other.try_take() is None
