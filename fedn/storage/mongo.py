@@ -36,7 +36,7 @@ T = TypeVar("T")
 Kept = dict[str, Any]
 
 CONNECT_S = 3.0
-ANSWER_S = 20.0
+ANSWER_S = 10.0
 AGAIN_S = 5.0  # how long a request without an answer is asked for again, before the caller is told
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=int(ANSWER_S * 1000))
 
@@ -63,6 +63,7 @@ class MongoState:
         user: str | None = None,
         password: str | None = None,
         connect_s: float = CONNECT_S,
+        answer_s: float = ANSWER_S,
     ) -> None:
         self._place = place
         self._collections = collections
@@ -70,6 +71,7 @@ class MongoState:
             {"username": user, "password": password, "authSource": "admin"} if user else {}
         )
         self._connect_s = connect_s
+        self._answer_s = answer_s
         self._lines: dict[int, Line] = {}
         self._closed = False
 
@@ -221,7 +223,7 @@ class MongoState:
                 appname="fedn-reducer",
                 serverSelectionTimeoutMS=int(self._connect_s * 1000),
                 connectTimeoutMS=int(self._connect_s * 1000),
-                socketTimeoutMS=int(ANSWER_S * 1000),
+                socketTimeoutMS=int(self._answer_s * 1000),
                 retryWrites=False,  # we ask again ourselves, in a way that a single server can do as well
                 retryReads=False,
                 connect=False,

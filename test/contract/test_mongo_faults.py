@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,21 @@ def test_while_the_server_is_away_one_thread_looks_and_the_others_are_told_at_on
         looking.join(30)
         assert state.count("trail") == 0
         assert not line.away
+        state.close()
+
+
+def test_a_server_that_hangs_is_unavailable_and_what_it_did_later_counts_once(tmp_path: Path, database: str) -> None:
+    with nx_27017(tmp_path) as server:
+        place = MongoPlace("127.0.0.1", server.port, database)
+        state = MongoState(place, connect_s=0.3, answer_s=0.3)
+        state.count("trail")
+        server.pause()
+        with pytest.raises(Unavailable, match="timed out"):
+            state.insert("trail", {"_id": "a", "seq": 0})
+        server.go_on()
+        with suppress(AlreadyExists):
+            state.insert("trail", {"_id": "a", "seq": 0})
+        assert state.count("trail") == 1
         state.close()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from test.contract.mongo_doubles import refusing
 from test.stores import Nx27017, nx_27017
 from test.system.network import PUPPET, Network, command, complained, network, until
 
@@ -118,6 +119,17 @@ def test_an_address_with_credentials_is_refused_and_they_are_not_shown() -> None
     assert done.returncode == 2
     assert "without credentials" in done.stderr
     assert "secret" not in done.stderr + done.stdout
+
+
+def test_a_sandbox_whose_store_refuses_its_password_says_so() -> None:
+    refused = {"ok": 0, "code": 18, "codeName": "AuthenticationFailed", "errmsg": "Authentication failed."}
+    with refusing({"saslStart": refused}) as port:
+        secrets = {"FEDN_MONGO_USER": "alice", "FEDN_MONGO_PASSWORD": "hunter2"}
+        done = command("sandbox", PUPPET, "--state", f"mongodb://127.0.0.1:{port}/fedn", **secrets)
+    said = complained(done, code="store_refused", exit_code=2)
+    assert "does not accept the user and password of FEDN_MONGO_USER and FEDN_MONGO_PASSWORD" in said
+    assert "alice" not in done.stderr + done.stdout
+    assert "hunter2" not in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("given", ["http", "no port", "no database"])
