@@ -43,6 +43,8 @@ WHO = {
     "start.form": ADMINS,
     "start.start": ADMINS,
     "start.stop": ADMINS,
+    "trail.export": ADMINS,
+    "trail.verify": ADMINS,
 }
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CHANGING = frozenset({"network.assign"})  # what changes something although it is a GET
