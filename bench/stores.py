@@ -22,7 +22,6 @@ from pathlib import Path
 from minio import Minio
 
 from bench.figure import Figure
-from fedn.storage.blobs import Blobs
 from fedn.storage.files import FileBlobs
 from fedn.storage.s3 import S3Blobs
 from fedn.storage.urls import S3Place
@@ -43,7 +42,8 @@ def run(*, blob_bytes: int = BLOB_BYTES, repeats: int = REPEATS) -> list[Figure]
             ways = _ways(folder, source, digest, port)
             seconds: dict[str, list[float]] = {what: [] for what in ways}
             for _ in range(repeats + 1):
-                for what, way in ways.items():
+                for what, (clear, way) in ways.items():
+                    clear()
                     began = time.perf_counter()
                     way()
                     seconds[what].append(time.perf_counter() - began)
@@ -58,36 +58,33 @@ def run(*, blob_bytes: int = BLOB_BYTES, repeats: int = REPEATS) -> list[Figure]
     ]
 
 
-def _ways(folder: Path, source: Path, digest: str, port: int) -> dict[str, Callable[[], object]]:
+def _ways(
+    folder: Path, source: Path, digest: str, port: int
+) -> dict[str, tuple[Callable[[], None], Callable[[], object]]]:
+    """What is timed, and before it what clears its place: to free a large file takes a file system a while."""
     alone = Minio(f"127.0.0.1:{port}", *KEYS, secure=False, region="us-east-1")
-    place = S3Place("127.0.0.1", port, BUCKET, tls=False)
-    s3 = S3Blobs(place, access_key=KEYS[0], secret_key=KEYS[1])
+    s3 = S3Blobs(S3Place("127.0.0.1", port, BUCKET, tls=False), access_key=KEYS[0], secret_key=KEYS[1])
     files, out = FileBlobs(folder / "files"), folder / "out"
     s3.check()
 
-    def put(store: Blobs) -> Callable[[], None]:
-        return lambda: store.put(source, digest)
-
-    def get(store: Blobs) -> Callable[[], None]:
-        def fetch() -> None:
-            store.fetch(digest, out)
-            store.delete(digest)  # so that the next put moves its bytes
-
-        return fetch
+    def drop() -> None:
+        out.unlink(missing_ok=True)
 
     return {
-        "plain copy, synced": lambda: _copy(source, folder / "copy"),
-        "put, files": put(files),
-        "get, files": get(files),
-        "fput_object": lambda: alone.fput_object(BUCKET, "alone", str(source)),
-        "fget_object": lambda: (alone.fget_object(BUCKET, "alone", str(out)), alone.remove_object(BUCKET, "alone")),
-        "put, S3": put(s3),
-        "get, S3": get(s3),
+        "plain copy, synced": (drop, lambda: _copy(source, out)),
+        "put, files": (lambda: files.delete(digest), lambda: files.put(source, digest)),
+        "get, files": (drop, lambda: files.fetch(digest, out)),
+        "fput_object": (
+            lambda: alone.remove_object(BUCKET, "alone"),
+            lambda: alone.fput_object(BUCKET, "alone", str(source)),
+        ),
+        "fget_object": (drop, lambda: alone.fget_object(BUCKET, "alone", str(out))),
+        "put, S3": (lambda: s3.delete(digest), lambda: s3.put(source, digest)),
+        "get, S3": (drop, lambda: s3.fetch(digest, out)),
     }
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
     shutil.copyfile(source, target)
     with target.open("rb") as file:
         os.fsync(file.fileno())

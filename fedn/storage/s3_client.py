@@ -100,7 +100,8 @@ class Client(Minio):
         upload = self._create_multipart_upload(bucket, key, {})
         try:
             sent = self._send_parts(bucket, key, upload, parts)
-            if not self._complete_multipart_upload(bucket, key, upload, sent).etag:  # it can fail after it said 200
+            done = self._complete_multipart_upload(bucket, key, upload, sent)
+            if not done.bucket_name:  # a server may say 200 and then an error
                 raise Unavailable(f"the blob store did not put together the parts of {key}")
         except BaseException:
             with suppress(MinioException, HTTPError):  # the first error is the one to tell

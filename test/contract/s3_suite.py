@@ -243,7 +243,7 @@ class S3Suite(BlobsSuite):
     def test_parts_that_the_server_does_not_put_together_are_no_blob(
         self, blobs: S3Blobs, large: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Client, "_complete_multipart_upload", lambda *_: SimpleNamespace(etag=None))
+        monkeypatch.setattr(Client, "_complete_multipart_upload", lambda *_: SimpleNamespace(bucket_name=None))
         with pytest.raises(Unavailable, match=f"did not put together the parts of {LARGE_DIGEST}"):
             blobs.put(large, LARGE_DIGEST)
         assert blobs.size(LARGE_DIGEST) is None
