@@ -92,7 +92,7 @@ class Bench:
 
     def seed(self) -> None:
         blob = self.desk.settings.dir / "blobs" / DIGEST[:2] / DIGEST
-        blob.parent.mkdir()
+        blob.parent.mkdir(exist_ok=True)
         blob.touch()  # nobody reads it here
         self.desk.trail.plant(DIGEST, time=1.7e9)
 

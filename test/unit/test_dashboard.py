@@ -203,6 +203,7 @@ def test_the_trail_page_shows_lineages_the_export_and_what_a_verification_found(
     assert {"/api/v1/trail/export", "/api/v1/trail/export?models=none"} <= {a["href"] for a in page.all("a")}
     assert "/trail/verify" in [f["action"] for f in page.all("form")]
     assert "The trail" not in page.text
+    empty.desk.blobs.delete(DIGEST)
     broken = Page(empty.post("/trail/verify", {}, status=500))
     assert f"The trail does not hold: record 0: its model {DIGEST[:12]}…: there is no blob {DIGEST}" in broken.text
 
