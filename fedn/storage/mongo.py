@@ -233,6 +233,8 @@ class MongoState:
                 self._place.database, write_concern=DURABLE, read_concern=ReadConcern("majority")
             )
             line = self._lines.setdefault(os.getpid(), Line(client, database))
+            if line.client is not client:  # another thread was quicker
+                client.close()
         return line
 
     def _lay_out(self, line: Line) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,8 +53,8 @@ def database() -> str:
 def opened() -> Iterator[Callable[..., MongoState]]:
     states = []
 
-    def open_at(port: int, database: str, **more: str) -> MongoState:
-        states.append(MongoState(MongoPlace("127.0.0.1", port, database), connect_s=0.5, **more))  # type: ignore[arg-type]
+    def open_at(port: int, database: str, **more: Any) -> MongoState:
+        states.append(MongoState(MongoPlace("127.0.0.1", port, database), connect_s=2.0, **more))
         return states[-1]
 
     yield open_at
@@ -165,10 +166,11 @@ def test_while_the_server_is_away_one_thread_looks_and_the_others_are_told_at_on
         state.close()
 
 
-def test_a_server_that_hangs_is_unavailable_and_what_it_did_later_counts_once(tmp_path: Path, database: str) -> None:
+def test_a_server_that_hangs_is_unavailable_and_what_it_did_later_counts_once(
+    tmp_path: Path, opened: Callable[..., MongoState], database: str
+) -> None:
     with nx_27017(tmp_path) as server:
-        place = MongoPlace("127.0.0.1", server.port, database)
-        state = MongoState(place, connect_s=0.3, answer_s=0.3)
+        state = opened(server.port, database, answer_s=0.3)
         state.count("trail")
         server.pause()
         with pytest.raises(Unavailable, match="timed out"):
@@ -177,7 +179,6 @@ def test_a_server_that_hangs_is_unavailable_and_what_it_did_later_counts_once(tm
         with suppress(AlreadyExists):
             state.insert("trail", {"_id": "a", "seq": 0})
         assert state.count("trail") == 1
-        state.close()
 
 
 def test_nothing_is_connected_to_before_it_is_used(opened: Callable[..., MongoState], database: str) -> None:

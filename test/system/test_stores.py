@@ -124,8 +124,8 @@ def test_an_address_with_credentials_is_refused_and_they_are_not_shown() -> None
 def test_a_sandbox_whose_store_refuses_its_password_says_so() -> None:
     refused = {"ok": 0, "code": 18, "codeName": "AuthenticationFailed", "errmsg": "Authentication failed."}
     with refusing({"saslStart": refused}) as port:
-        secrets = {"FEDN_MONGO_USER": "alice", "FEDN_MONGO_PASSWORD": "hunter2"}
-        done = command("sandbox", PUPPET, "--state", f"mongodb://127.0.0.1:{port}/fedn", **secrets)
+        where = ("--state", f"mongodb://127.0.0.1:{port}/fedn")
+        done = command("sandbox", PUPPET, *where, FEDN_MONGO_USER="alice", FEDN_MONGO_PASSWORD="hunter2")
     said = complained(done, code="store_refused", exit_code=2)
     assert "does not accept the user and password of FEDN_MONGO_USER and FEDN_MONGO_PASSWORD" in said
     assert "alice" not in done.stderr + done.stdout
