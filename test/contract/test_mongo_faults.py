@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from fedn.errors import AlreadyExists, BadInput, StoreRefused, Unavailable, VersionConflict
 from fedn.storage.mongo import MongoState
-from fedn.storage.mongo_errors import taken
+from fedn.storage.mongo_errors import Doing, taken, translated
 from fedn.storage.urls import MongoPlace
 from test.contract.mongo_doubles import Loser, loser, refusing
 from test.stores import Nx27017, fresh_name, nx_27017
@@ -226,10 +227,6 @@ def test_missing_credentials_and_missing_rights_are_told_apart(opened: Callable[
             opened(port, "d").get("trail", "a")
         assert "secret" not in caught.value.reason
     said = "does not let the user of FEDN_MONGO_USER insert into 'trail' of the database 'd'"
-    from pymongo.errors import OperationFailure
-
-    from fedn.storage.mongo_errors import Doing, translated
-
     with (
         pytest.raises(StoreRefused, match=said),
         translated(Doing("insert into", "trail", MongoPlace("h", 1, "d"), True)),
