@@ -117,7 +117,8 @@ class Sandbox:
             if path is not None:
                 prepare(path.absolute().parent)  # now, and not after an hour of training
         named = {name: given[name] for name in ("state", "blobs") if given[name] is not None}
-        reducer = load(ReducerSettings, environ=os.environ, overrides=named)
+        keys = {name: os.environ[name] for name in secrets(ReducerSettings) if name in os.environ}
+        reducer = load(ReducerSettings, environ=keys, overrides=named)
         check_places(reducer)
         tokens_of(reducer)
         self._stores = [word for name, url in named.items() for word in (f"--{name}", url)]

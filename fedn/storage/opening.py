@@ -13,11 +13,12 @@ from fedn.storage.urls import mongo_place, s3_place
 
 
 def check_places(settings: ReducerSettings) -> None:
-    """Refuse addresses that cannot be right, before anything is started. Raises ConfigInvalid."""
+    """Refuse wrong addresses and missing keys, before anything is started. Raises ConfigInvalid."""
     if settings.state is not None:
         mongo_place(settings.state)
     if settings.blobs is not None:
         s3_place(settings.blobs)
+        _s3_keys(settings)
 
 
 def open_state(settings: ReducerSettings) -> State:
@@ -33,9 +34,13 @@ def open_blobs(settings: ReducerSettings) -> Blobs:
     """The blob store. Raises ConfigInvalid, FolderUnusable."""
     if settings.blobs is None:
         return FileBlobs(prepare(settings.dir) / "blobs")
-    if settings.minio_access_key is None or settings.minio_secret_key is None:
-        raise ConfigInvalid("blobs: S3 needs both FEDN_MINIO_ACCESS_KEY and FEDN_MINIO_SECRET_KEY")
     from fedn.storage.s3 import S3Blobs
 
-    place = s3_place(settings.blobs)
-    return S3Blobs(place, access_key=settings.minio_access_key, secret_key=settings.minio_secret_key)
+    access_key, secret_key = _s3_keys(settings)
+    return S3Blobs(s3_place(settings.blobs), access_key=access_key, secret_key=secret_key)
+
+
+def _s3_keys(settings: ReducerSettings) -> tuple[str, str]:
+    if settings.minio_access_key is None or settings.minio_secret_key is None:
+        raise ConfigInvalid("blobs: S3 needs both FEDN_MINIO_ACCESS_KEY and FEDN_MINIO_SECRET_KEY")
+    return settings.minio_access_key, settings.minio_secret_key

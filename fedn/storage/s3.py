@@ -1,7 +1,7 @@
 """The blob store of a deployment: one bucket of any server that speaks S3, one object per blob, named by its digest.
 
 A put hashes the bytes that it sends, and completes the object only when they are the announced ones. A fetch hashes
-the bytes that came, so what a server lost or changed is refused. README of rights and upkeep: docs/stores.md.
+the bytes that came, so what a server lost or changed is refused. Rights and upkeep: docs/stores.md.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class S3Blobs:
         self,
         place: S3Place,
         *,
-        access_key: str | None,
-        secret_key: str | None,
+        access_key: str,
+        secret_key: str,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:

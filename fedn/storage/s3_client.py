@@ -73,8 +73,8 @@ class Client(Minio):
         self,
         place: S3Place,
         *,
-        access_key: str | None,
-        secret_key: str | None,
+        access_key: str,
+        secret_key: str,
         connect_timeout_s: float,
         read_timeout_s: float,
     ) -> None:

@@ -5,6 +5,7 @@ An address carries no credentials: these are settings of their own, so that an a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -41,7 +42,12 @@ def s3_place(url: str) -> S3Place:
     """The place that a `blobs` setting names; the setting's pattern was checked. Raises ConfigInvalid."""
     parts = urlsplit(url)
     host, port = _host_and_port("blobs", parts)
-    return S3Place(host, port, parts.path.strip("/"), tls=parse_qs(parts.query).get("tls") != ["false"])
+    bucket = parts.path.strip("/")
+    if re.search(r"\.[.-]|-\.", bucket) or re.fullmatch(r"[0-9.]+", bucket):
+        raise ConfigInvalid(
+            f"blobs: {bucket!r} is no name of a bucket: neither an address, nor with '..', '.-' or '-.'"
+        )
+    return S3Place(host, port, bucket, tls=parse_qs(parts.query).get("tls") != ["false"])
 
 
 def _host_and_port(setting: str, parts: SplitResult) -> tuple[str, int]:

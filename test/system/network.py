@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +123,7 @@ class Network:
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
     address: str = ""
     stores: Sequence[str] = ()  # the reducer's options that name its stores
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # and the variables that open them
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=False), repr=False)
 
@@ -146,7 +147,9 @@ class Network:
         """Start the reducer, without waiting until it is ready; a restart is at the same address."""
         port, where = self.address.rpartition(":")[2] or 0, ["--dir", "reducer", "--lease-s", 2]
         role = self.run(
-            "reducer", "run", "reducer", "--port", port, "--workers", workers, *where, *self.stores, *arguments
+            "reducer",
+            *("run", "reducer", "--port", port, "--workers", workers, *where, *self.stores, *arguments),
+            **self.secrets,
         )
         if not self.address:
             role.says("reducer at http")

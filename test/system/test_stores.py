@@ -13,13 +13,19 @@ from typing import Any
 import pytest
 
 from test.contract.mongo_doubles import refusing
-from test.stores import Nx27017, nx_27017
+from test.stores import Nx27017, Rclone, nx_27017, rclone_server
 from test.system.network import PUPPET, Network, command, complained, network, until
 
 
 @pytest.fixture
 def state_server(tmp_path: Path) -> Iterator[Nx27017]:
     with nx_27017(tmp_path / "nx-27017") as server:
+        yield server
+
+
+@pytest.fixture
+def blob_server(tmp_path: Path) -> Iterator[Rclone]:
+    with rclone_server(tmp_path / "rclone") as server:
         yield server
 
 
@@ -137,3 +143,70 @@ def test_an_address_that_cannot_be_right_ends_the_reducer_with_a_sentence(tmp_pa
     url = {"http": "http://h:1/d", "no port": "mongodb://h/d", "no database": "mongodb://h:1"}[given]
     done = command("run", "reducer", "--state", url, cwd=tmp_path)
     assert (done.returncode, "--state: expected mongodb://HOST:PORT/DATABASE" in done.stderr) == (2, True), done.stderr
+
+
+def not_ready(net: Network) -> dict[str, Any]:
+    """Wait until the reducer says that it is not ready; its error."""
+
+    def look() -> dict[str, Any]:
+        answered = net.http.get(f"{net.address}/ready")
+        return dict(answered.json()["error"]) if answered.status_code == 503 else {}
+
+    return until(look, "it is not ready")
+
+
+def test_a_blob_store_that_is_killed_mid_round_costs_nothing(
+    fresh: Network, blob_server: Rclone, expected: list[str]
+) -> None:
+    server = blob_server.server()
+    fresh.stores, fresh.secrets = ["--blobs", server.url], server.variables
+    fresh.up(clients=2, workers=2)
+    session = fresh.start(rounds=3, settings=fresh.moves(c0="wait@1", c1="wait@1"))
+    until(lambda: len(list(fresh.folder.glob("waits-*"))) == 2, "both clients train")
+    blob_server.kill()
+    error = not_ready(fresh)
+    assert error["code"] == "unavailable"
+    assert f"the blob store {blob_server.address} does not answer" in error["reason"]
+    (fresh.folder / "go").touch()
+    reducer = fresh.roles["reducer"]
+    reducer.says(f"waiting: the blob store {blob_server.address} does not answer: the connection is refused")
+    blob_server.start()
+    ended = fresh.finished(session)
+    assert models(ended) == expected
+    assert [(r["updates"], r["failures"]) for r in ended["rounds"]] == [(2, [])] * 3
+    assert fresh.fedn("trail", "verify").returncode == 0
+    assert "Traceback" not in reducer.text
+    assert not any(word in role.text for role in fresh.roles.values() for word in server.variables.values())
+    stored = {path.name for path in (blob_server.folder / server.place.bucket).iterdir()}
+    assert set(models(ended)) <= stored
+
+
+def test_wrong_keys_of_the_blob_store_are_named(fresh: Network, blob_server: Rclone) -> None:
+    server = blob_server.server()
+    fresh.stores, fresh.secrets = ["--blobs", server.url], server.variables | {"FEDN_MINIO_SECRET_KEY": "wrong-secret"}
+    reducer = fresh.reducer()
+    error = not_ready(fresh)
+    assert error["code"] == "store_refused"
+    assert "does not accept FEDN_MINIO_SECRET_KEY" in error["reason"]
+    assert "wrong-secret" not in json.dumps(error) + reducer.text
+
+
+def test_a_blob_store_without_keys_ends_the_reducer_with_a_sentence(tmp_path: Path) -> None:
+    done = command("run", "reducer", "--blobs", "s3://127.0.0.1:9000/fedn?tls=false", cwd=tmp_path)
+    said = complained(done, code="config_invalid", exit_code=2)
+    assert "both FEDN_MINIO_ACCESS_KEY and FEDN_MINIO_SECRET_KEY" in said
+
+
+def test_a_sandbox_gives_the_same_model_whatever_its_stores(
+    tmp_path: Path, state_server: Nx27017, blob_server: Rclone
+) -> None:
+    size = ("--combiners", 2, "--clients", 3, "--rounds", 2, "--seed", 5)
+    server, found = blob_server.server(), []
+    stores = ["--state", state_server.url(), "--blobs", server.url]
+    for name, where in (("embedded", []), ("servers", stores)):
+        out = tmp_path / f"{name}.json"
+        keys = {key: value for key, value in server.variables.items() if where}
+        done = command("sandbox", PUPPET, *size, *where, "--json", out, cwd=None, **keys)
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(out.read_text())["final_model_id"])
+    assert found[0] == found[1]
