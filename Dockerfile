@@ -69,6 +69,6 @@ RUN pip --python /opt/fedn install --no-index --no-deps /wheels/*.whl
 
 FROM runtime AS client
 COPY --from=client-environment /opt/fedn /opt/fedn
-ENV XDG_CACHE_HOME=/var/lib/fedn/cache FEDN_CLIENT_DIR=/var/lib/fedn FEDN_CLIENT_READY_FILE=/tmp/ready
+ENV FEDN_CLIENT_DIR=/var/lib/fedn FEDN_CLIENT_READY_FILE=/tmp/ready
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["fedn", "health", "client"]
 CMD ["run", "client"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from fedn import errors
+from fedn.cli.env_file import rendered
 from fedn.cli.main import cli
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, variable
 from fedn.reducer.session_config import SessionConfig
@@ -79,14 +80,19 @@ def commands_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": commands_page}
+PAGES = {
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "cli.md": commands_page,
+    "../.env.example": lambda: rendered({}),
+}
 
 
 def main() -> None:
     """Write the pages."""
     for name, page in PAGES.items():
         (HERE / name).write_text(page())
-        sys.stdout.write(f"docs/{name}\n")
+        sys.stdout.write(f"{(HERE / name).resolve().relative_to(HERE.parent)}\n")
 
 
 if __name__ == "__main__":

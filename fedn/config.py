@@ -53,6 +53,7 @@ MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=10
 REDUCER = rules("Address of the reducer.", pattern=URL)
 STALL = rules("A transfer without progress for this long is given up.", unit="s", min=0.1, max=3600)
 HOST = rules("Address to listen at; one that other machines can reach needs tokens.")
+READY_FILE = rules("File that says whether this process is ready, for `fedn health`; else none.")
 FOR_MEMBERS = "FEDN_ALLIANCE_AUTH_TOKEN"
 FOR_ADMINS = "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN"
 
@@ -71,7 +72,10 @@ class ReducerSettings(Settings):
     role: ClassVar[str] = "reducer"
     host: str = field(default="127.0.0.1", metadata=HOST)
     port: int = field(default=8090, metadata=rules("Port to listen at; 0 takes a free one.", min=0, max=65535))
-    dir: Path = field(default=Path(".fedn/reducer"), metadata=rules("Folder of the state and the models."))
+    dir: Path = field(
+        default=Path(".fedn/reducer"),
+        metadata=rules("Folder of the state and the models; several may share it if both stores are elsewhere."),
+    )
     workers: int = field(default=2, metadata=rules("Processes that answer requests.", min=1, max=64))
     threads: int = field(default=8, metadata=rules("Threads in each worker.", min=1, max=512))
     lease_s: float = field(
@@ -108,10 +112,20 @@ class CombinerSettings(Settings):
     name: str | None = field(
         default=None, metadata=rules("Name of this combiner, unique in the network.", pattern=NAME)
     )
+    name_base: str | None = field(
+        default=None,
+        metadata=rules(
+            "In the place of a name: this and the number of the folder that it takes in --dir; many share one --dir.",
+            pattern=NAME_BASE,
+        ),
+    )
     host: str = field(default="127.0.0.1", metadata=HOST)
     port: int = field(default=0, metadata=rules("Port to listen at; 0 takes a free one.", min=0, max=65535))
     advertise: str | None = field(
-        default=None, metadata=rules("Address that clients dial, if not host:port.", pattern=HOST_PORT)
+        default=None,
+        metadata=rules(
+            "Address that clients dial; else host:port, with this machine's name for 0.0.0.0 or ::.", pattern=HOST_PORT
+        ),
     )
     reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
     dir: Path | None = field(default=None, metadata=rules("Folder of the journal and of updates; else .fedn/<name>."))
@@ -141,8 +155,12 @@ class CombinerSettings(Settings):
         default=None, metadata=rules("Threads that fold models; else one per CPU.", min=1, max=1024)
     )
     log_level: str = field(default="info", metadata=LOG_LEVEL)
+    ready_file: Path | None = field(default=None, metadata=READY_FILE)
     auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)
     admin_token: str | None = secret("Admin token: can do all.", shared=FOR_ADMINS)
+
+    def __post_init__(self) -> None:
+        _one_name(self.name, self.name_base)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,11 +190,16 @@ class ClientSettings(Settings):
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)
+    ready_file: Path | None = field(default=None, metadata=READY_FILE)
     auth_token: str | None = secret("Network token: lets this client in.", shared=FOR_MEMBERS)
 
     def __post_init__(self) -> None:
-        if self.name is not None and self.name_base is not None:
-            raise ConfigInvalid(f"name ({self.name}) and name_base ({self.name_base}) exclude each other: give one")
+        _one_name(self.name, self.name_base)
+
+
+def _one_name(name: str | None, name_base: str | None) -> None:
+    if name is not None and name_base is not None:
+        raise ConfigInvalid(f"name ({name}) and name_base ({name_base}) exclude each other: give one")
 
 
 S = TypeVar("S", bound=Settings)

@@ -31,6 +31,7 @@ from fedn.config import ClientSettings
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unavailable
 from fedn.security.tokens import own_token
 from fedn.storage import folder
+from fedn.storage.readiness import Readiness
 from fedn.wire.backoff import delays
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
@@ -58,6 +59,7 @@ class Agent:
 
     def __init__(self, settings: ClientSettings, *, tasks: Tasks, link: Link, identity: str) -> None:
         self._settings = settings
+        self.readiness = Readiness(settings.ready_file)
         self._tasks = tasks
         self._link = link
         self._identity = identity
@@ -72,12 +74,15 @@ class Agent:
                     seat = await self._ask(http)
                     await self._serve(seat)
                     log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
+                    self.readiness.not_ready(f"the stream to combiner {seat.combiner} has ended")
                 except (NameTaken, AccessRefused):
                     raise
                 except FednError as error:
                     log.warning("%s", error)
+                    self.readiness.not_ready(str(error))
                 except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
                     log.exception("the connection was lost")
+                    self.readiness.not_ready("the connection was lost; its log says why")
                 await asyncio.sleep(next(self._waits))
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
@@ -106,6 +111,7 @@ class Agent:
                 log.info(
                     "attached to combiner %s at %s as %s, part %d", seat.combiner, seat.address, seat.name, seat.part
                 )
+                self.readiness.ready()
                 heart = asyncio.create_task(beat(events, heartbeat_s))
                 try:
                     await self._obey(stream)
@@ -176,11 +182,14 @@ async def serve(settings: ClientSettings) -> None:
     tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))
     agent = Agent(settings, tasks=tasks, link=link, identity=folder.identity(root))
     running = asyncio.create_task(agent.run())
+    renewing = asyncio.create_task(agent.readiness.keep())
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, running.cancel)
     try:
         with contextlib.suppress(asyncio.CancelledError):
             await running
     finally:
+        renewing.cancel()
+        agent.readiness.not_ready("it is stopping")
         await tasks.stop()
         os.close(lock)

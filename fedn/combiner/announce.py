@@ -8,6 +8,7 @@ import logging
 import httpx
 
 from fedn.errors import AccessRefused, FednError, NameTaken, Unavailable
+from fedn.storage.readiness import Readiness
 from fedn.wire.backoff import delays
 from fedn.wire.rest import call
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 AGAIN_S = 15.0
 
 
-async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str) -> None:
+async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str, readiness: Readiness) -> None:
     """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token."""
     waits = delays()
     known = False
@@ -25,6 +26,7 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             await call(client, "POST", "/add", json={"name": name, "identity": identity, "address": address})
         except Unavailable as error:  # the reducer, or its store
             log.warning("%s", error)
+            readiness.not_ready(str(error))
             known = False
             await asyncio.sleep(next(waits))
             continue
@@ -32,9 +34,11 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             raise
         except FednError as error:
             log.warning("the reducer did not take the announcement: %s", error)
+            readiness.not_ready(f"the reducer did not take the announcement: {error}")
             await asyncio.sleep(AGAIN_S)
             continue
         if not known:
             log.info("the reducer at %s knows combiner %s at %s", client.base_url, name, address)
+        readiness.ready()
         known, waits = True, delays()
         await asyncio.sleep(AGAIN_S)

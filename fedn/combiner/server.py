@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from fedn.config import CombinerSettings
 from fedn.security.tokens import tokens_of
 from fedn.storage import folder
 from fedn.storage.files import FileBlobs
+from fedn.storage.readiness import Readiness
 from fedn.storage.sqlite import SqliteState
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
@@ -53,16 +55,29 @@ def scratch_folder(root: Path) -> Path:
     return scratch
 
 
+def workplace(settings: CombinerSettings) -> tuple[Path, int]:
+    """The combiner's folder and the lock on it. Combiners of one name_base share a folder, each with a slot in it."""
+    named = settings.name or settings.name_base or settings.role
+    root = folder.prepare(settings.dir or Path(".fedn") / named)
+    return folder.hold_slot(root) if settings.name_base else (root, folder.hold(root))
+
+
+def reachable_name(host: str) -> str:
+    """What others dial for an address that is listened at: every address means any by this machine's name."""
+    return socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+
+
 class Combiner:
     """One combiner: everything of the picture above, wired."""
 
     def __init__(self, settings: CombinerSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         tokens = tokens_of(settings)
-        root = folder.prepare(settings.dir or Path(".fedn") / (settings.name or settings.role))
-        self._lock = folder.hold(root)
+        self.readiness = Readiness(settings.ready_file)
+        root, self._lock = workplace(settings)
         self.identity = folder.identity(root)
-        self.name = settings.name or f"combiner-{self.identity[:6]}"
+        based = f"{settings.name_base}{root.name}" if settings.name_base else None
+        self.name = settings.name or based or f"combiner-{self.identity[:6]}"
         self.shelf = FileBlobs(root / "blobs")
         self._state = SqliteState(root / "journal.db")
         journal = Journal(self._state)
@@ -103,7 +118,7 @@ class Combiner:
     @property
     def address(self) -> str:
         """Where clients and the reducer dial."""
-        return self._settings.advertise or f"{self._settings.host}:{self.port}"
+        return self._settings.advertise or f"{reachable_name(self._settings.host)}:{self.port}"
 
     async def stop(self) -> None:
         """End streams and rounds; the journal keeps what was accepted."""
@@ -125,14 +140,23 @@ async def serve(settings: CombinerSettings) -> None:
     await combiner.start()
     async with async_client(settings.reducer, token=settings.admin_token) as client:
         announcing = asyncio.create_task(
-            announce(client, name=combiner.name, identity=combiner.identity, address=combiner.address)
+            announce(
+                client,
+                name=combiner.name,
+                identity=combiner.identity,
+                address=combiner.address,
+                readiness=combiner.readiness,
+            )
         )
+        renewing = asyncio.create_task(combiner.readiness.keep())
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([announcing, stopping], return_when=asyncio.FIRST_COMPLETED)
             if announcing.done():
                 announcing.result()
         finally:
+            combiner.readiness.not_ready("it is stopping")
             announcing.cancel()
+            renewing.cancel()
             stopping.cancel()
             await combiner.stop()

@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -17,7 +19,7 @@ from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.security.tokens import tokens_of
-from fedn.storage.folder import hold, prepare
+from fedn.storage.folder import hold, hold_slot, prepare
 from fedn.storage.opening import check_places
 
 log = logging.getLogger(__name__)
@@ -101,11 +103,24 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def workplace(settings: ReducerSettings) -> Path:
+    """The reducer's folder, locked: the workers inherit the lock, until the last of them has ended.
+
+    Where both stores are elsewhere it holds nothing that lasts, and reducers that share it take a slot in it each.
+    """
+    root = prepare(settings.dir)
+    if settings.state is not None and settings.blobs is not None:
+        root, _ = hold_slot(root)
+    else:
+        hold(root)
+    return root
+
+
 def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> None:
     """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
     check_places(settings)
     tokens_of(settings)
-    hold(prepare(settings.dir))  # the workers inherit the lock: until the last of them has ended
+    settings = replace(settings, dir=workplace(settings))
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]
     listening(f"http://{shown(host, port)}")

@@ -15,7 +15,7 @@ from fedn.errors import Conflict, FolderUnusable
 def prepare(folder: Path) -> Path:
     """Make the folder and its parents and prove that it can be written. Raises FolderUnusable."""
     folder = folder.expanduser().absolute()
-    probe = folder / f".probe-{os.getpid()}"
+    probe = folder / f".probe-{uuid.uuid4().hex}"  # processes in containers share their ids
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()

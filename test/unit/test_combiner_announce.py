@@ -12,6 +12,7 @@ from fedn.combiner import announce as announcing
 from fedn.combiner.announce import announce
 from fedn.combiner.server import serve
 from fedn.errors import FednError, NameTaken, SessionRunning
+from fedn.storage.readiness import Readiness
 from fedn.wire.rest import async_client
 from test.unit.combiner_bench import settings, until
 from test.unit.rest_stub import Reply, RestStub
@@ -26,7 +27,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def say(address: str) -> None:
     async with async_client(address) as client:
-        await announce(client, **SAID)
+        await announce(client, **SAID, readiness=Readiness(None))
 
 
 async def test_it_announces_again_and_again() -> None:
