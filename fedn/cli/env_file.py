@@ -45,6 +45,7 @@ SECTIONS = (
                 "The project: a folder of test/. Its requirements.txt goes into the clients' image.",
             ),
             Variable("CLIENT_NAME_BASE", "client-", "Clients are named this and the number of their part of the data."),
+            Variable("COMBINER_NAME_BASE", "combiner-", "Combiners are named this and the number of their folder."),
             Variable(
                 "CLIENT_PARTS", "5", "In how many parts the data is split: at least as many as there are clients."
             ),
@@ -91,7 +92,7 @@ SECTIONS = (
         (
             Variable("FEDN_MONGO_HOST", "mongo", "Its name in the network of the containers."),
             Variable("FEDN_MONGO_PORT", "27017", "Its port there; it is not offered outside."),
-            Variable("FEDN_MONGO_USER", "fedn", "Its user."),
+            Variable("FEDN_MONGO_USER", "fedn", "Its user, who may do all."),
             Variable("FEDN_MONGO_PASSWORD", "", "The user's password.", secret=True),
         ),
     ),

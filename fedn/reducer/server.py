@@ -18,7 +18,8 @@ from fedn.errors import PortTaken
 from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
-from fedn.security.tokens import tokens_of
+from fedn.security.placeholders import check_store_secrets
+from fedn.security.tokens import is_loopback, tokens_of
 from fedn.storage.folder import hold, hold_slot, prepare
 from fedn.storage.opening import check_places
 
@@ -120,6 +121,8 @@ def serve(settings: ReducerSettings, *, listening: Callable[[str], None]) -> Non
     """Run the reducer until SIGTERM or SIGINT; `listening` is told its address. Does not return."""
     check_places(settings)
     tokens_of(settings)
+    if not is_loopback(settings.host):  # on this machine alone, a store for trying things may have any password
+        check_store_secrets(settings)
     settings = replace(settings, dir=workplace(settings))
     sock = bound(settings.host, settings.port)
     host, port = sock.getsockname()[:2]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from fedn.config import ReducerSettings
+from fedn.errors import ConfigInvalid
+
 # long enough that a random token does not hold one by accident
 _WORDS = re.compile(
     r"change_?me|replace_?me|place_?holder|password|passw0rd|default|example|secret|insert|your_?token|0123456789"
@@ -15,3 +18,11 @@ def is_placeholder(secret: str) -> bool:
     """True for a value such as `change-me`, `<your token>` or `aaaaaaaaaaaaaaaa`."""
     plain = re.sub(r"[\W_]+", "_", secret.lower())
     return _WORDS.search(plain) is not None or len(set(secret)) < _VARIETY
+
+
+def check_store_secrets(settings: ReducerSettings) -> None:
+    """Refuse passwords of the stores that nobody chose, without saying them. Raises ConfigInvalid."""
+    given = {"FEDN_MONGO_PASSWORD": settings.mongo_password, "FEDN_MINIO_SECRET_KEY": settings.minio_secret_key}
+    for variable, secret in given.items():
+        if secret is not None and is_placeholder(secret):
+            raise ConfigInvalid(f"{variable} is a placeholder; `fedn env init` writes random secrets")

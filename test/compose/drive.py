@@ -27,7 +27,7 @@ LOOK_S = 0.25
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], what: str) -> T:
+def until(look: Callable[[], T | None], what: str) -> T:
     """The first true value that `look` gives; a reducer that does not answer yet counts as false."""
     deadline, found = time.monotonic() + PATIENCE_S, None
     while time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,12 @@ def test_a_file_system_without_locks_is_named_and_not_tried_for_ever(
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(FolderUnusable, match="No locks available"):
         folder.hold_slot(tmp_path)
+
+
+def test_containers_with_equal_process_ids_prepare_one_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: folder.prepare(tmp_path / "shared"), range(400))) == {tmp_path / "shared"}
+    assert list((tmp_path / "shared").iterdir()) == []

@@ -1,0 +1,63 @@
+"""`fedn env init` makes the .env of a deployment."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from fedn.cli.env_file import SECRETS, VARIABLES, rendered
+from fedn.security.placeholders import is_placeholder
+from fedn.security.tokens import check
+from test.system.network import command, complained
+
+ROOT = Path(__file__).parents[2]
+
+
+def values(file: Path) -> dict[str, str]:
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_secrets_are_random_and_for_the_owner_alone(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        done = command("env", "init", "-o", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    first, second = values(tmp_path / "a"), values(tmp_path / "b")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    for name in SECRETS:
+        assert len(first[name]) == 43
+        assert not is_placeholder(first[name])
+        assert first[name] not in done.stdout
+    assert len({first[name] for name in SECRETS} | {second[name] for name in SECRETS}) == 2 * len(SECRETS)
+    check(first["FEDN_ALLIANCE_AUTH_TOKEN"], "FEDN_ALLIANCE_AUTH_TOKEN")
+    assert {k: v for k, v in first.items() if k not in SECRETS} == {k: v for k, v in second.items() if k not in SECRETS}
+
+
+def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("FEDN_MONGO_PASSWORD=in-use\n")
+    said = complained(command("env", "init", cwd=tmp_path), code="conflict", exit_code=4)
+    assert "is there already" in said
+    assert file.read_text() == "FEDN_MONGO_PASSWORD=in-use\n"
+    assert command("env", "init", "--force", cwd=tmp_path).returncode == 0
+    assert "in-use" not in file.read_text()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    said = complained(command("env", "init", "-o", tmp_path / "no" / ".env"), code="folder_unusable", exit_code=2)
+    assert "cannot be written" in said
+
+
+def test_the_example_has_every_variable_and_no_secret() -> None:
+    example = ROOT / ".env.example"
+    assert example.read_text() == rendered({}), "run `make docs`"
+    given = values(example)
+    assert list(given) == [variable.name for variable in VARIABLES]
+    assert {name for name, value in given.items() if not value} >= set(SECRETS)
+    assert not [name for name in SECRETS if given[name]]
+
+
+def test_every_variable_is_explained() -> None:
+    assert [variable.name for variable in VARIABLES if len(variable.what) < 10] == []
