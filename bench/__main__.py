@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import fold, memory, rounds, stores, transfer
+from bench import fold, memory, operations, rounds, stores, transfer
 from bench.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "rounds": rounds.run,
     "memory": memory.run,
     "stores": stores.run,
+    "operations": operations.run,
 }
 
 

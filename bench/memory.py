@@ -8,30 +8,23 @@ reducer, and watches.
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import struct
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import grpc.aio
-import numpy as np
-
+from bench import scripted
 from bench.anonymous import high_water, peak
 from bench.figure import Figure
 from bench.network import combiner, free_port, wait_until
 from fedn.cli.processes import Processes
-from fedn.client.link import Connection, Link
-from fedn.client.transfers import Transfers
 from fedn.errors import RoundFailed
-from fedn.model.safetensors import digest_of, write_model
+from fedn.model.safetensors import digest_of
 from fedn.wire.channel import dial
 from fedn.wire.transfer import download, upload
-from fedn.wire.v1 import combiner_pb2 as pb
-from fedn.wire.v1 import combiner_pb2_grpc, control_pb2_grpc
 from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1 import control_pb2_grpc
 
 FEW = 10
 MANY = 100
@@ -55,7 +48,7 @@ class Seen:
 
 def run(*, few: int = FEW, many: int = MANY, blob_bytes: int = BLOB_BYTES, pairs: int = PAIRS) -> list[Figure]:
     """Peaks in MB, their ratio, and the seconds of the large round: medians of `pairs` runs, taken in turns."""
-    model = _write_model(blob_bytes)
+    model = scripted.some_model(blob_bytes)
     seen = [(_measure(few, model), _measure(many, model)) for _ in range(pairs)]
     ratios = sorted(large.peak / small.peak for small, large in seen)
     small, large = (median(pair[k].peak for pair in seen) / 1e6 for k in (0, 1))
@@ -77,43 +70,14 @@ def _measure(clients: int, model: bytes) -> Seen:
         place, port = Path(name), free_port()
         child = combiner(processes, place / "combiner", reducer=NOWHERE, port=port)
         address = f"127.0.0.1:{port}"
-        wait_until(lambda: _attached(address) == 0, processes)
+        wait_until(lambda: scripted.attached(address) == 0, processes)
         (place / "model").write_bytes(model)
         (place / "package").write_bytes(b"nobody unpacks it")
-        updates = [place / f"update-{k}" for k in range(clients)]
-        for number, update in enumerate(updates, start=1):
-            update.write_bytes(model[:-4] + struct.pack("<f", number))
-        uploaders = multiprocessing.get_context("spawn").Process(target=_clients, args=(address, updates), daemon=True)
-        uploaders.start()
-        try:
-            wait_until(lambda: _attached(address) == clients, processes)
+        with scripted.clients(address, place, model, clients):
+            wait_until(lambda: scripted.attached(address) == clients, processes)
             with peak(child.process.pid) as seen:
                 seconds = asyncio.run(_round(address, place, clients))
             return Seen(seen.at_first, seen.most, high_water(child.process.pid), seconds)
-        finally:
-            uploaders.terminate()
-            uploaders.join()
-
-
-def _write_model(size: int) -> bytes:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "model"
-        write_model(path, {"weights": np.random.default_rng(0).standard_normal(size // 4, np.float32)})
-        return path.read_bytes()
-
-
-def _attached(address: str) -> int:
-    """How many clients are there; -1 while the combiner starts."""
-
-    async def ask() -> int:
-        async with dial(address) as channel:
-            report = await control_pb2_grpc.ControlStub(channel).Report(control.ReportRequest(), timeout=LOOK_S)
-            return len(report.clients)
-
-    try:
-        return asyncio.run(ask())
-    except grpc.aio.AioRpcError:
-        return -1
 
 
 async def _round(address: str, place: Path, clients: int) -> float:
@@ -148,47 +112,3 @@ async def _round(address: str, place: Path, clients: int) -> float:
         await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / "sums")
         await reducer.EndRound(control.EndRoundRequest(term=1, round_id=ROUND, committed=True))
     return time.perf_counter() - began
-
-
-def _clients(address: str, updates: list[Path]) -> None:
-    async def follow_script() -> None:
-        async with asyncio.TaskGroup() as group:
-            for number, update in enumerate(updates):
-                group.create_task(_client(address, str(number), update))
-
-    asyncio.run(follow_script())
-
-
-async def _client(address: str, client_id: str, update: Path) -> None:
-    async with dial(address) as channel:
-        link = Link()
-        link.connect(Connection(address, channel, asyncio.Queue()))
-        transfers = Transfers(link, identity=client_id, stall_timeout_s=ROUND_TIMEOUT_S)
-        stream = combiner_pb2_grpc.CombinerStub(channel).Attach()
-        await stream.write(pb.ClientEvent(hello=pb.Hello(client_id=client_id, name=client_id)))
-        beating = asyncio.create_task(_beat(stream))
-        async for command in stream:
-            if command.WhichOneof("command") == "run":
-                await _work(transfers, command.run, client_id, update)
-        beating.cancel()
-
-
-async def _beat(stream: grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCommand]) -> None:
-    while True:
-        await asyncio.sleep(1.0)
-        await stream.write(pb.ClientEvent(heartbeat=pb.Heartbeat()))
-
-
-async def _work(transfers: Transfers, task: pb.RunTask, client_id: str, update: Path) -> None:
-    model = update.with_name(f"model-of-{client_id}")
-    model.unlink(missing_ok=True)
-    await transfers.fetch(task.model, task.model_size, model, give_up=_never)
-    digest = await asyncio.to_thread(digest_of, update)
-    await transfers.upload(update, digest, task.round_id, give_up=_never)
-    result = pb.TaskResult(client_id=client_id, task_id=task.task_id, round_id=task.round_id)
-    result.update.CopyFrom(pb.Update(model=digest, base_model=task.model, num_examples=1))
-    await transfers.submit(result, give_up=_never)
-
-
-def _never() -> bool:
-    return False

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, memory, rounds, stores, transfer
+from bench import fold, memory, operations, rounds, stores, transfer
 from bench.figure import Figure
 
 
@@ -36,6 +36,10 @@ def test_memory_runs() -> None:
 
 def test_stores_runs() -> None:
     assert positive(stores.run(blob_bytes=100_000, repeats=1))
+
+
+def test_operations_runs() -> None:
+    assert positive(operations.run(clients=2, rounds=2))
 
 
 def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(
