@@ -42,7 +42,8 @@ RUN pip --python /opt/fedn install --no-index --no-deps /wheels/*.whl
 
 FROM runtime AS combiner
 COPY --from=combiner-environment /opt/fedn /opt/fedn
-ENV FEDN_COMBINER_HOST=0.0.0.0 FEDN_COMBINER_PORT=8091 FEDN_COMBINER_DIR=/var/lib/fedn FEDN_COMBINER_READY_FILE=/tmp/ready
+ENV FEDN_COMBINER_HOST=0.0.0.0 FEDN_COMBINER_PORT=8091 FEDN_COMBINER_DIR=/var/lib/fedn \
+    FEDN_COMBINER_READY_FILE=/tmp/ready FEDN_COMBINER_DRAIN_S=20
 EXPOSE 8091
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["fedn", "health", "combiner"]
 CMD ["run", "combiner"]

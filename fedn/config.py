@@ -137,6 +137,10 @@ class CombinerSettings(Settings):
         default=10.0,
         metadata=rules("A lost client may come back within this time.", unit="s", min=0, max=3600),
     )
+    drain_s: float = field(
+        default=0.0,
+        metadata=rules("On SIGTERM, rounds that run here may end within this time.", unit="s", min=0, max=3600),
+    )
     transfers_at_once: int = field(
         default=3, metadata=rules("Transfers that run at once; others wait in line.", min=1, max=1024)
     )

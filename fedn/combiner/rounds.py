@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from fedn.combiner.phases import drive
@@ -24,6 +25,7 @@ class Rounds:
         self._rounds: dict[str, Round] = {}
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._term = term
+        self._ended = asyncio.Event()
         self.draining = False
 
     def known(self) -> list[Round]:
@@ -70,6 +72,16 @@ class Rounds:
                 ended = pb.RoundEnded(round_id=round_id, committed=committed)
                 self._tools.roster.tell(client_id, pb.CombinerCommand(ended=ended))
         await asyncio.to_thread(self._tools.journal.end, round_id)
+        self._ended.set()
+
+    async def drain(self, patience_s: float) -> None:
+        """Take no new round; wait until the reducer has ended those that are here, but not for longer than this."""
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while self._rounds:
+                    self._ended.clear()
+                    await self._ended.wait()
 
     async def stop(self) -> None:
         """Leave all rounds as they are; the journal keeps what was accepted."""

@@ -154,6 +154,9 @@ async def serve(settings: CombinerSettings) -> None:
             await asyncio.wait([announcing, stopping], return_when=asyncio.FIRST_COMPLETED)
             if announcing.done():
                 announcing.result()
+            if combiner.rounds.known():
+                log.info("stopping; a round that runs here has %g s to end", settings.drain_s)
+            await combiner.rounds.drain(settings.drain_s)
         finally:
             combiner.readiness.not_ready("it is stopping")
             announcing.cancel()

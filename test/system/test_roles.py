@@ -261,6 +261,20 @@ def test_a_session_whose_combiner_is_gone_can_be_stopped(fresh: Network) -> None
     assert ended["status"] == "stopped"
 
 
+def test_a_combiner_that_may_drain_ends_after_its_round(fresh: Network) -> None:
+    fresh.up(clients=2)
+    fresh.roles["north"].stop()
+    fresh.combiner("north", "--drain-s", 60)
+    fresh.connected(2)
+    session = in_a_round(fresh)
+    north = fresh.roles["north"]
+    north.process.send_signal(signal.SIGTERM)
+    north.says("a round that runs here")
+    (fresh.folder / "go").touch()
+    assert north.ends() == 0
+    until(lambda: fresh.session(session)["rounds"][0]["status"] == "committed", "the round is committed", within=15)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_every_role_ends_in_order_also_in_a_round(fresh: Network, number: signal.Signals) -> None:
     fresh.up(clients=2)

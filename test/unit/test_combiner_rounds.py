@@ -372,6 +372,32 @@ async def test_a_draining_combiner_takes_no_round_and_sends_its_clients_away(tmp
                 await laid.start("a")
 
 
+async def test_a_combiner_that_drains_waits_for_the_end_of_its_round(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        (hand,) = await arrive(laid, "a")
+        await laid.start("a")
+        draining = asyncio.create_task(laid.combiner.rounds.drain(60))
+        await until(lambda: laid.combiner.rounds.draining)
+        with pytest.raises(Conflict, match="draining"):
+            async with rpc_errors(unreachable=RoundClosed):
+                await laid.start("a", round_id="r2")
+        assert (await train(laid, hand, 1.0)).accepted
+        await laid.outcome()
+        assert not draining.done()  # its sum is still to be fetched
+        await laid.control.EndRound(control.EndRoundRequest(term=1, round_id="r1", committed=True))
+        async with asyncio.timeout(20):
+            await draining
+
+
+async def test_a_combiner_does_not_drain_for_ever(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        await arrive(laid, "a")
+        await laid.start("a")
+        async with asyncio.timeout(20):
+            await laid.combiner.rounds.drain(0.01)
+        assert [r.order.round_id for r in laid.combiner.rounds.running()] == ["r1"]
+
+
 async def test_a_stream_that_does_not_say_hello_is_turned_away(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
         stream = laid.hand("rude").stub.Attach()
