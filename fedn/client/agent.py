@@ -103,7 +103,8 @@ class Agent:
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
         try:
             attached = combiner_pb2_grpc.CombinerStub(channel).Attach(outgoing(events))
-            async with calling(attached, unreachable=CombinerUnreachable) as stream:
+            gone = f"the combiner at {seat.address} has ended the stream"
+            async with calling(attached, unreachable=CombinerUnreachable, ended=gone) as stream:
                 heartbeat_s = await self._welcomed(stream, seat)
                 self._waits = delays()  # it was reachable: the next waits begin short again
                 self._link.connect(Connection(seat.address, channel, events))

@@ -18,12 +18,14 @@ AnyCall = TypeVar("AnyCall", bound=grpc.aio.Call)
 
 
 @asynccontextmanager
-async def calling(call: AnyCall, *, unreachable: type[FednError]) -> AsyncIterator[AnyCall]:
+async def calling(
+    call: AnyCall, *, unreachable: type[FednError], ended: str = "the other end has ended the call"
+) -> AsyncIterator[AnyCall]:
     """Around a streaming call: cancelled on leaving, and what fails inside leaves as a class of fedn.errors.
 
     grpc.aio replaces the status that the server sent by INTERNAL when a write fails because the server
     has ended the call (grpc/grpc issue 36066). Here the server's own is kept, if what it said before was
-    read; otherwise it counts as ``unreachable``, as does a call that it ended without an error too early.
+    read; otherwise it counts as ``unreachable``, as does a call that it ended without an error too early, for the reason ``ended``.
     """
     endings: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda ended: endings.append(_status(ended)))
@@ -34,7 +36,7 @@ async def calling(call: AnyCall, *, unreachable: type[FednError]) -> AsyncIterat
         if not isinstance(ending, grpc.aio.AioRpcError):
             raise
         if ending.code() is grpc.StatusCode.OK:
-            raise unreachable("the other end has ended the call") from error
+            raise unreachable(ended) from error
         raise from_rpc(ending, unreachable=unreachable) from error
     finally:
         call.cancel()

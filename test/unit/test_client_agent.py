@@ -145,7 +145,8 @@ async def test_a_combiner_that_does_not_begin_with_a_welcome_is_left(
 ) -> None:
     async with served(Rude(*commands)) as rude:
         await finds_another(tmp_path, seat(rude))
-    assert "turned the stream away" in caplog.text
+    # what the client is just writing may meet the end first
+    assert "turned the stream away" in caplog.text or "has ended the stream" in caplog.text
 
 
 async def test_a_client_that_is_sent_away_asks_where_to_go(tmp_path: Path) -> None:
