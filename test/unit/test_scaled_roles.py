@@ -79,7 +79,10 @@ def test_a_reducer_that_others_reach_refuses_placeholders_for_its_stores(
     tmp_path: Path, key: str, variable: str
 ) -> None:
     tokens: dict[str, Any] = {"auth_token": os.urandom(16).hex(), "admin_token": os.urandom(16).hex()}
-    given = tokens | {"state": STATE, "blobs": BLOBS, key: "change-me"}
+    stores = {
+        name: os.urandom(16).hex() for name in ("mongo_user", "mongo_password", "minio_access_key", "minio_secret_key")
+    }
+    given = tokens | {"state": STATE, "blobs": BLOBS} | stores | {key: "change-me"}
     settings = ReducerSettings(host="0.0.0.0", dir=tmp_path / "none", **given)
     with pytest.raises(ConfigInvalid, match=f"{variable} is a placeholder") as refused:
         serve(settings, listening=lambda _: pytest.fail("it listens"))
