@@ -25,7 +25,8 @@ async def calling(
 
     grpc.aio replaces the status that the server sent by INTERNAL when a write fails because the server
     has ended the call (grpc/grpc issue 36066). Here the server's own is kept, if what it said before was
-    read; otherwise it counts as ``unreachable``, as does a call that it ended without an error too early, for the reason ``ended``.
+    read; otherwise it counts as ``unreachable``, as does a call that it ended without an error too early,
+    for the reason ``ended``.
     """
     endings: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda ended: endings.append(_status(ended)))
