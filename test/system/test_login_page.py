@@ -66,8 +66,8 @@ def test_the_network_token_shows_only_what_it_opens(page: Page, address: str) ->
 
 def test_a_page_whose_login_has_ended_becomes_the_form(page: Page, address: str) -> None:
     page.goto(f"{address}/plot")
-    log_in(page, ADMIN)
-    expect(page.get_by_role("button", name="Log out")).to_be_visible()
+    with page.expect_response(lambda answer: answer.request.resource_type == "fetch"):  # its scripts are there and ask
+        log_in(page, ADMIN)
     page.context.clear_cookies()  # as after twelve hours, or after a changed token
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     log_in(page, ADMIN)
