@@ -223,6 +223,21 @@ def secrets(cls: type[Settings]) -> Iterator[str]:
                 yield str(f.metadata["shared"])
 
 
+def without_secrets(environ: Mapping[str, str], *, of: type[Settings] | None = None) -> dict[str, str]:
+    """The environment that others may be given: scripts, which need no secret, or the process `of` a role, its own.
+
+    A deployment's .env may have been sourced; FEDN_ME_* in it is for mongo-express.
+    """
+    kept = set() if of is None else set(secrets(of))
+    hidden = {name for cls in (ReducerSettings, CombinerSettings, ClientSettings) for name in secrets(cls)} - kept
+
+    def is_secret(name: str) -> bool:
+        other = name.startswith("FEDN_ME_") or (name.startswith("FEDN_") and "TOKEN" in name)
+        return name in hidden or (other and name not in kept)
+
+    return {name: value for name, value in environ.items() if not is_secret(name)}
+
+
 def load(
     cls: type[S],
     *,

@@ -20,7 +20,7 @@ from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import write_seed
-from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, Settings, load, secrets
+from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, secrets, without_secrets
 from fedn.errors import BadInput, ConfigInvalid, Unavailable, from_code
 from fedn.package.archive import create
 from fedn.package.project import Project, load_project
@@ -158,14 +158,14 @@ class Sandbox:
     def _client_environ(self) -> dict[str, str]:
         """Several trainers share this machine: each computes in one thread, and always in the same way."""
         one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        return one | outside(ClientSettings) | {"FEDN_PARTS": str(self._size.clients)}
+        return one | without_secrets(os.environ, of=ClientSettings) | {"FEDN_PARTS": str(self._size.clients)}
 
     def _start_combiners(self, processes: Processes, api: ReducerApi) -> None:
         """All are up before the first client asks, so that the clients are spread evenly."""
         for k in range(1, self._size.combiners + 1):
             name = f"combiner-{k}"
             where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
-            processes.start(name, ["run", "combiner", *where], outside(CombinerSettings))
+            processes.start(name, ["run", "combiner", *where], without_secrets(os.environ, of=CombinerSettings))
         self._until(processes, "combiners", self._size.combiners, lambda: up(api.get("/api/v1/network")))
 
     def _start_clients(self, processes: Processes) -> None:
@@ -229,12 +229,6 @@ class Sandbox:
             self._given["json_file"].write_text(json.dumps(result, indent=2) + "\n")
         if self._given["model_file"] is not None and result["final_model_id"] is not None:
             api.pull(result["final_model_id"], self._given["model_file"])
-
-
-def outside(role: type[Settings]) -> dict[str, str]:
-    """The environment of a role for which the reducer's secrets, but those that it shares, are none of its business."""
-    hidden = set(secrets(ReducerSettings)) - set(secrets(role))
-    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def up(network: dict[str, Any]) -> int:

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedn.config import without_secrets
 from fedn.errors import BadInput, EntryPointFailed, EntryPointMissing
 from fedn.package.project import Project
 
 
 def write_seed(project: Project, destination: Path, *, seed: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Run the project's init_model. Raises BadInput when there is none, EntryPointFailed with its stderr."""
+    """Run the project's init_model, which is shown no secret. Raises BadInput when there is none, EntryPointFailed with its stderr."""
     if project.init_model is None:
         raise BadInput(f"{project.folder / 'fedn.yaml'} names no init_model, which writes the seed model")
     first, *rest = project.init_model
@@ -22,7 +23,7 @@ def write_seed(project: Project, destination: Path, *, seed: int, environ: Mappi
         done = subprocess.run(
             command,
             cwd=project.folder,
-            env=dict(environ) | {"FEDN_SESSION_SEED": str(seed)},
+            env=without_secrets(environ) | {"FEDN_SESSION_SEED": str(seed)},
             capture_output=True,
             check=False,
         )

@@ -25,7 +25,7 @@ from fedn.client.outputs import read_metadata, read_metrics
 from fedn.client.runtime import Runner, run_entry_point
 from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
-from fedn.config import ClientSettings
+from fedn.config import ClientSettings, without_secrets
 from fedn.errors import (
     EntryPointMissing,
     FednError,
@@ -244,10 +244,9 @@ class Tasks:
         self._link.tell(pb.ClientEvent(progress=progress))
 
     def _environ(self, command: pb.RunTask, folder: Path) -> dict[str, str]:
-        """The entry point's environment: the process's own, and what the task says."""
+        """The entry point's environment: the process's own without its secrets, and what the task says."""
         settings = folder / "settings.json"
         settings.write_text(json.dumps(json.loads(command.settings or "{}")))
-        own = {k: v for k, v in os.environ.items() if not (k.startswith("FEDN_") and "TOKEN" in k)}
         told = {
             "FEDN_PART": str(self.part),
             "FEDN_SEED": str(command.seed),
@@ -260,7 +259,7 @@ class Tasks:
             told["FEDN_PARTS"] = str(self._settings.parts)
         if self._settings.data_dir is not None:
             told["FEDN_DATA_DIR"] = str(self._settings.data_dir.expanduser().absolute())
-        return own | told
+        return without_secrets(os.environ) | told
 
 
 def check_output(out: Path) -> str:

@@ -49,10 +49,11 @@ async def test_a_client_trains_and_validates(tmp_path: Path) -> None:
         assert [run["kind"] for run in set_up.runs] == ["train", "validate"]
 
 
-async def test_scripts_are_told_their_task_and_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_scripts_are_told_their_task_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("FEDN_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("FEDN_CLIENT_TOKEN_FILE", "secret")
+    for name in ("FEDN_CLIENT_TOKEN_FILE", "FEDN_MONGO_PASSWORD", "FEDN_MINIO_SECRET_KEY", "FEDN_ME_PASSWORD"):
+        monkeypatch.setenv(name, "secret")  # as after sourcing a deployment's .env
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
         set_up.live(parts=8, data_dir=tmp_path / "data")

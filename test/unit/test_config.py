@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from fedn.cli.run import reducer
-from fedn.cli.sandbox import outside
-from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, secrets, variable
+from fedn.cli.seed import write_seed
+from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, secrets, variable, without_secrets
 from fedn.errors import ConfigInvalid
+from fedn.package.project import Project, load_project
 from fedn.storage.urls import MongoPlace, S3Place, mongo_place, s3_place
 from fedn.yaml_file import parse_yaml, read_yaml
 
@@ -236,10 +237,43 @@ def test_addresses_of_stores_are_taken_apart() -> None:
             mongo_place(f"mongodb://h:{port}/d")
 
 
-def test_a_sandbox_tells_its_clients_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FEDN_MONGO_PASSWORD", "hunter2")
-    monkeypatch.setenv("FEDN_REDUCER_MINIO_SECRET_KEY", "hunter3")
-    assert not {"hunter2", "hunter3"} & set(outside(ClientSettings).values())
+ALL_SECRETS = {
+    *(name for cls in (ReducerSettings, CombinerSettings, ClientSettings) for name in secrets(cls)),
+    "FEDN_ME_USERNAME",
+    "FEDN_ME_PASSWORD",
+    "FEDN_CLIENT_TOKEN_FILE",
+}
+
+
+def test_scripts_are_given_no_secret_and_a_role_only_its_own() -> None:
+    environ = dict.fromkeys(ALL_SECRETS, "hunter2") | {"PATH": "/bin", "FEDN_REDUCER_PORT": "1"}
+    assert {"FEDN_MONGO_PASSWORD", "FEDN_REDUCER_MINIO_SECRET_KEY", "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN"} < ALL_SECRETS
+    assert without_secrets(environ) == {"PATH": "/bin", "FEDN_REDUCER_PORT": "1"}
+    for cls in (ReducerSettings, CombinerSettings, ClientSettings):
+        assert set(without_secrets(environ, of=cls)) == {"PATH", "FEDN_REDUCER_PORT", *secrets(cls)}
+    assert "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN" not in without_secrets(environ, of=ClientSettings)
+
+
+def test_init_model_is_shown_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ALL_SECRETS:
+        monkeypatch.setenv(name, "hunter2")
+    (tmp_path / "init.py").write_text("import os, sys; open(sys.argv[1], 'w').write(repr(dict(os.environ)))")
+    project = load_project_of(tmp_path)
+    write_seed(project, tmp_path / "seed", seed=7)
+    shown = (tmp_path / "seed").read_text()
+    assert "hunter2" not in shown
+    assert "'FEDN_SESSION_SEED': '7'" in shown
+
+
+def load_project_of(folder: Path) -> Project:
+    (folder / "client").mkdir()
+    (folder / "fedn.yaml").write_text(
+        "name: a\npackage: client\nentry_points: {train: x, validate: y}\ninit_model: python init.py\n"
+    )
+    return load_project(folder)
+
+
+def test_no_secret_is_an_option_of_a_command() -> None:
     shown = [name for parameter in reducer.params for name in parameter.opts]
     assert "--state" in shown
     assert not any(word in name for name in shown for word in ("password", "secret", "access", "user"))
