@@ -12,6 +12,7 @@ from fedn.cli.processes import Child, Processes, broken
 from fedn.cli.reducer_api import ReducerApi
 from fedn.errors import PortTaken, StoreRefused, Unavailable
 
+HOST = "127.0.0.1"
 DEFAULT_PORT = 8090
 COME_UP_S = 60.0
 LOOK_S = 0.05
@@ -26,13 +27,15 @@ def start_reducer(processes: Processes, folder: Path, stores: Sequence[str] = ()
     Without a wanted port it is the default one, or any if that is in use.
     """
     for port in (DEFAULT_PORT, 0) if wanted is None else (wanted,):
-        arguments = ["run", "reducer", "--port", str(port), "--dir", str(folder), *stores]
+        # the address as well: a deployment's .env has its reducer's name in FEDN_REDUCER_HOST
+        where = ["--host", HOST, "--port", str(port), "--dir", str(folder)]
+        arguments = ["run", "reducer", *where, *stores]
         reducer = processes.start("reducer", arguments, os.environ)
         try:
             return _ready(reducer)
         except PortTaken:
             processes.newly_dead()  # it is no news any more
-    raise PortTaken(f"port {wanted} of 127.0.0.1 is in use" if wanted else "no port of 127.0.0.1 is free")
+    raise PortTaken(f"port {wanted} of {HOST} is in use" if wanted else f"no port of {HOST} is free")
 
 
 def _ready(reducer: Child) -> str:

@@ -14,7 +14,10 @@ from fedn.package.project import Project
 
 
 def write_seed(project: Project, destination: Path, *, seed: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Run the project's init_model, which is shown no secret. Raises BadInput when there is none, EntryPointFailed with its stderr."""
+    """Run the project's init_model, which is shown no secret.
+
+    Raises BadInput when there is none, EntryPointFailed with its stderr.
+    """
     if project.init_model is None:
         raise BadInput(f"{project.folder / 'fedn.yaml'} names no init_model, which writes the seed model")
     first, *rest = project.init_model
