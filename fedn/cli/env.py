@@ -12,6 +12,7 @@ from fedn.cli.env_file import SECRETS, rendered
 from fedn.errors import Conflict, FolderUnusable
 
 SECRET_BYTES = 32
+STDOUT = Path("-")
 
 
 @click.group()
@@ -28,10 +29,10 @@ def env() -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     default=Path(".env"),
     show_default=True,
-    help="File to write.",
+    help="File to write; - for stdout.",
 )
 @click.option("--force", is_flag=True, help="Replace the file: stores that were made with its secrets need them still.")
 def init(output: Path, force: bool) -> None:
@@ -40,8 +41,21 @@ def init(output: Path, force: bool) -> None:
     \b
     Example:
       fedn env init -o .env
+      (umask 077; docker run --rm IMAGE env init -o - > .env)
     """
     text = rendered({name: secrets.token_urlsafe(SECRET_BYTES) for name in SECRETS})
+    if output == STDOUT:
+        click.echo(text, nl=False)
+    else:
+        write(text, output, force=force)
+    shown = "stdout" if output == STDOUT else output
+    click.echo(f"{shown}: {len(SECRETS)} secrets made; keep it, the stores are locked with it", err=True)
+
+
+def write(text: str, output: Path, *, force: bool) -> None:
+    """Write the whole file or nothing, for its owner alone. Raises Conflict, FolderUnusable."""
+    if (output.exists() or output.is_symlink()) and (output.is_symlink() or not output.is_file()):
+        raise FolderUnusable(f"{output} is no regular file, and is left as it is")
     fresh = output.with_name(f"{output.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -53,7 +67,6 @@ def init(output: Path, force: bool) -> None:
             fresh.unlink(missing_ok=True)
     except OSError as error:
         raise FolderUnusable(f"{output} cannot be written: {error.strerror}") from None
-    click.echo(f"{output}: {len(SECRETS)} secrets made; keep it, the stores are locked with it")
 
 
 def place(fresh: Path, output: Path, *, force: bool) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
+
+import pytest
 
 from fedn.cli.env_file import SECRETS, VARIABLES, rendered
 from fedn.security.placeholders import is_placeholder
@@ -28,7 +31,7 @@ def test_secrets_are_random_and_for_the_owner_alone(tmp_path: Path) -> None:
     for name in SECRETS:
         assert len(first[name]) == 43
         assert not is_placeholder(first[name])
-        assert first[name] not in done.stdout
+        assert second[name] not in done.stdout + done.stderr
     assert len({first[name] for name in SECRETS} | {second[name] for name in SECRETS}) == 2 * len(SECRETS)
     check(first["FEDN_ALLIANCE_AUTH_TOKEN"], "FEDN_ALLIANCE_AUTH_TOKEN")
     assert {k: v for k, v in first.items() if k not in SECRETS} == {k: v for k, v in second.items() if k not in SECRETS}
@@ -48,6 +51,29 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     said = complained(command("env", "init", "-o", tmp_path / "no" / ".env"), code="folder_unusable", exit_code=2)
     assert "cannot be written" in said
+
+
+def test_stdout_is_given_the_text_alone(tmp_path: Path) -> None:
+    done = command("env", "init", "-o", "-", cwd=tmp_path)
+    assert done.returncode == 0
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".env").write_text(done.stdout)
+    assert list(values(tmp_path / ".env")) == [variable.name for variable in VARIABLES]
+    assert all(line.startswith("#") or "=" in line or not line for line in done.stdout.splitlines())
+    assert "secrets made" in done.stderr
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_what_is_no_regular_file_is_never_replaced(tmp_path: Path, force: list[str]) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "nothing")
+    for place in (pipe, link):
+        said = complained(command("env", "init", *force, "-o", place), code="folder_unusable", exit_code=2)
+        assert "no regular file" in said
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
 def test_the_example_has_every_variable_and_no_secret() -> None:
