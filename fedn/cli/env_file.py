@@ -85,6 +85,11 @@ SECTIONS = (
                 "Where this machine offers it. There is no TLS yet: put a proxy before others.",
             ),
             Variable("PUBLISH_PORTS", "8090", "Port on this machine; a range such as 8090-8091 for two reducers."),
+            Variable(
+                "FORWARDED_ALLOW_IPS",
+                "127.0.0.1",
+                "Addresses of the proxy before it, as the reducer sees them: whose X-Forwarded-Proto is believed.",
+            ),
         ),
     ),
     Section(

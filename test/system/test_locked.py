@@ -123,6 +123,21 @@ def test_behind_a_proxy_that_ends_tls_the_login_stays_with_https(running: Networ
     assert "Secure" in entered.headers["Set-Cookie"].split("; ")
 
 
+def test_only_the_proxy_that_is_named_is_believed(tmp_path: Path) -> None:
+    told = {"X-Forwarded-Proto": "https"}
+    with network(tmp_path, **AS_ADMIN, FORWARDED_ALLOW_IPS="127.0.0.2") as made:
+        made.reducer()
+        made.ready()
+
+        def marked(proxy: str) -> bool:
+            with httpx.Client(transport=httpx.HTTPTransport(local_address=proxy)) as http:
+                entered = http.post(f"{made.address}/login", data={"token": ADMIN}, headers=told)
+            assert entered.status_code == 303
+            return "Secure" in entered.headers["Set-Cookie"].split("; ")
+
+        assert [marked("127.0.0.2"), marked("127.0.0.1")] == [True, False]
+
+
 def test_a_sandbox_with_one_of_two_tokens_says_so_before_it_starts_anything(tmp_path: Path) -> None:
     done = command("sandbox", "--keep", tmp_path / "kept", cwd=Path.cwd(), **AS_MEMBER)
     assert "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN is not" in complained(done, code="config_invalid", exit_code=2)
