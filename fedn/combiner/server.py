@@ -154,6 +154,8 @@ async def serve(settings: CombinerSettings) -> None:
             await asyncio.wait([announcing, stopping], return_when=asyncio.FIRST_COMPLETED)
             if announcing.done():
                 announcing.result()
+            announcing.cancel()  # before it is said, so that no announcement says otherwise again
+            combiner.readiness.not_ready("it is draining")
             if combiner.rounds.known():
                 log.info("stopping; a round that runs here has %g s to end", settings.drain_s)
             await combiner.rounds.drain(settings.drain_s)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from fedn.combiner import announce as announcing
 from fedn.combiner.announce import announce
+from fedn.combiner.rounds import Rounds
 from fedn.combiner.server import serve
 from fedn.errors import FednError, NameTaken, SessionRunning
 from fedn.storage.readiness import Readiness
@@ -67,6 +71,29 @@ async def test_a_reducer_that_comes_back_is_told(caplog: pytest.LogCaptureFixtur
         await asyncio.wait_for(back.call(), 15)
     task.cancel()
     assert "knows combiner north at host:1" in caplog.text
+
+
+async def test_a_combiner_that_drains_is_not_ready_and_announces_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ready"
+    seen: dict[str, bool | str] = {}
+
+    async def drain(rounds: Rounds, patience_s: float) -> None:
+        assert patience_s == 7
+        await asyncio.sleep(0)  # the announcement learns that it is over
+        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+        seen.update(reason=json.loads(file.read_text())["reason"], announces="announce" in names)
+
+    monkeypatch.setattr(Rounds, "drain", drain)
+    async with RestStub() as reducer:
+        serving = asyncio.create_task(serve(settings(tmp_path, reducer=reducer.address, ready_file=file, drain_s=7)))
+        await reducer.call()
+        await until(lambda: json.loads(file.read_text())["reason"] is None)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(serving, 15)
+    assert seen == {"reason": "it is draining", "announces": False}
+    assert json.loads(file.read_text())["reason"] == "it is stopping"
 
 
 async def test_a_combiner_whose_name_is_taken_stops_with_the_reason(tmp_path: Path) -> None:

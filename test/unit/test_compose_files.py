@@ -87,6 +87,12 @@ def test_health_is_readiness_in_the_image_and_in_the_file(name: str) -> None:
     assert f'CMD ["fedn", "health", "{name}"]' in (ROOT / "Dockerfile").read_text()
 
 
+def test_mongo_is_asked_at_the_address_that_its_first_start_does_not_have() -> None:
+    mongo = service("docker-compose.yaml", "mongo")
+    asked = mongo["healthcheck"]["test"]
+    assert asked[asked.index("--host") + 1] == mongo["hostname"]
+
+
 def test_no_secret_has_a_default_and_each_is_asked_for() -> None:
     defaults = [(file, name) for file, name, operator, _ in uses() if name in SECRETS and operator == "-"]
     assert defaults == []
