@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from fedn.cli.env_check import findings, values_of
 from fedn.cli.env_file import SECRETS, rendered
-from fedn.errors import Conflict, FolderUnusable
+from fedn.errors import ConfigInvalid, Conflict, FolderUnusable
 
 SECRET_BYTES = 32
 STDOUT = Path("-")
@@ -17,11 +18,12 @@ STDOUT = Path("-")
 
 @click.group()
 def env() -> None:
-    """Make the .env of a deployment.
+    """Make the .env of a deployment, and check one.
 
     \b
     Example:
       fedn env init
+      fedn env check
     """
 
 
@@ -50,6 +52,23 @@ def init(output: Path, force: bool) -> None:
         write(text, output, force=force)
     shown = "stdout" if output == STDOUT else output
     click.echo(f"{shown}: {len(SECRETS)} secrets made; keep it, the stores are locked with it", err=True)
+
+
+@env.command()
+@click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path), default=Path(".env")
+)
+def check(file: Path) -> None:
+    """Name each secret of FILE (else .env) that is empty, a placeholder, or of characters that cannot be used.
+
+    \b
+    Example:
+      fedn env check .env
+    """
+    wrong = list(findings(values_of(file.read_text(errors="replace"))))
+    if wrong:
+        raise ConfigInvalid(f"{file}: {'; '.join(wrong)}")
+    click.echo(f"{file}: all {len(SECRETS)} secrets are there")
 
 
 def write(text: str, output: Path, *, force: bool) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Variable:
-    """One line of the file; a secret has no default."""
+    """One line of the file; a secret has no default. What is part of an address cannot have all characters."""
 
     name: str
     default: str
     what: str
     secret: bool = False
+    in_address: bool = False
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Section:
 INTRODUCTION = """\
 The variables of a deployment with docker-compose: docs/deployment.md.
 `fedn env init` writes this file as .env, with random secrets. Or copy it, and fill in what is empty.
+Write no placeholders such as change-me: the roles refuse them, but MongoDB, MinIO and mongo-express start with them,
+and keep them. `fedn env check` names them, and what is empty.
 docker-compose reads .env by itself. Each process is given those variables that it needs, and no others.
 """
 
@@ -97,8 +100,14 @@ SECTIONS = (
         (
             Variable("FEDN_MONGO_HOST", "mongo", "Its name in the network of the containers."),
             Variable("FEDN_MONGO_PORT", "27017", "Its port there; it is not offered outside."),
-            Variable("FEDN_MONGO_USER", "fedn", "Its user, who may do all."),
-            Variable("FEDN_MONGO_PASSWORD", "", "The user's password.", secret=True),
+            Variable("FEDN_MONGO_USER", "fedn", "Its user, who may do all.", in_address=True),
+            Variable(
+                "FEDN_MONGO_PASSWORD",
+                "",
+                "The password: of letters, digits and -._~, as it is part of the address that mongo-express has.",
+                secret=True,
+                in_address=True,
+            ),
         ),
     ),
     Section(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fedn.cli.env_check import values_of
 from fedn.cli.env_file import SECRETS, VARIABLES, rendered
 from fedn.security.placeholders import is_placeholder
 from fedn.security.tokens import check
@@ -83,6 +84,39 @@ def test_the_example_has_every_variable_and_no_secret() -> None:
     assert list(given) == [variable.name for variable in VARIABLES]
     assert {name for name, value in given.items() if not value} >= set(SECRETS)
     assert not [name for name in SECRETS if given[name]]
+
+
+def test_a_file_of_init_is_well(tmp_path: Path) -> None:
+    assert command("env", "init", cwd=tmp_path).returncode == 0
+    done = command("env", "check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_each_bad_secret_is_named_and_none_is_said(tmp_path: Path) -> None:
+    good = {name: os.urandom(16).hex() for name in SECRETS}
+    bad = {
+        "FEDN_ME_PASSWORD": "change-me",
+        "FEDN_MINIO_SECRET_KEY": '"<your secret>"',
+        "FEDN_MONGO_PASSWORD": "s3cret@home:27017/#",
+        "FEDN_MONGO_USER": "al/ice",
+        "FEDN_ALLIANCE_AUTH_TOKEN": "",
+    }
+    file = tmp_path / "env"
+    file.write_text(rendered(good | bad))
+    said = complained(command("env", "check", file), code="config_invalid", exit_code=2)
+    assert {name for name in good | bad if name in said} == set(bad)
+    assert "FEDN_ALLIANCE_AUTH_TOKEN is empty" in said
+    assert "FEDN_ME_PASSWORD is a placeholder" in said
+    assert "FEDN_MINIO_SECRET_KEY is a placeholder" in said
+    assert "FEDN_MONGO_PASSWORD has other characters" in said
+    assert "s3cret" not in said
+    example = complained(command("env", "check", ROOT / ".env.example"), code="config_invalid", exit_code=2)
+    assert all(f"{name} is empty" in example for name in SECRETS)
+
+
+def test_a_file_to_check_is_read_as_docker_compose_reads_it() -> None:
+    text = "# A=0\nA=1\n export A = '2' \nB=\"x=y\"\nC=\nnothing\n"
+    assert values_of(text) == {"A": "2", "B": "x=y", "C": ""}
 
 
 def test_every_variable_is_explained() -> None:
