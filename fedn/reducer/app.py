@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from fedn.errors import AccessRefused, FednError, Unauthenticated
 from fedn.reducer.api import Office, context, login, network, seed, sessions, start, trail, wants_page
+from fedn.reducer.api.uploads import requests_into
 from fedn.reducer.desk import Desk
 from fedn.reducer.door import Door
 from fedn.reducer.engine import Engine
@@ -23,6 +24,7 @@ POLICY = "default-src 'self'; form-action 'self'; base-uri 'none'; frame-ancesto
 def create_app(desk: Desk, engine: Engine) -> Flask:
     """The application over the given stores and engine; the caller starts and stops both. Raises ConfigInvalid."""
     app = Flask("fedn.reducer", template_folder="dashboard/templates", static_folder="dashboard/static")
+    app.request_class = requests_into(desk.uploads)
     office = Office(desk, engine)
     for module in (network, seed, context, start, sessions, trail):
         app.register_blueprint(module.blueprint(office))

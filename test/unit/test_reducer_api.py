@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,21 @@ def ready(client: Any, folder: Path) -> None:
     """Seed and package are there."""
     assert client.post("/seed", data=model(folder)).status_code == 201
     assert client.post("/context", data=package(folder)).status_code == 201
+
+
+def test_a_browsers_upload_needs_no_room_but_in_the_reducers_folder(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = model(tmp_path, size=2**19)
+    roomy = replace(desk, settings=replace(desk.settings, max_model_bytes=2 * len(content)))
+    client = create_app(roomy, Engine(roomy)).test_client()
+    head = b'--b\r\nContent-Disposition: form-data; name="seed"; filename="seed"\r\n\r\n'
+    body = head + content + b"\r\n--b--\r\n"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # as a TMPDIR that cannot be written
+    sent = client.post("/seed", data=body, content_type="multipart/form-data; boundary=b")
+    assert sent.status_code == 201, sent.text
+    assert sent.json["model"] == sha256(content)
+    assert list(desk.uploads.iterdir()) == []
 
 
 def test_the_network(client: Any) -> None:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from flask import Request
@@ -13,6 +14,16 @@ from flask import Request
 from fedn.errors import BadInput, ModelTooLarge
 
 BLOCK_BYTES = 2**20
+
+
+def requests_into(folder: Path) -> type[Request]:
+    """Requests whose files of forms go into this folder: the place of temporary files may be in memory, and small."""
+
+    class Received(Request):
+        def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+            return TemporaryFile(dir=folder, prefix="form-")
+
+    return Received
 
 
 @contextmanager
