@@ -82,7 +82,7 @@ async def test_a_combiner_that_drains_is_not_ready_and_announces_no_more(
     async def drain(rounds: Rounds, patience_s: float) -> None:
         assert patience_s == 7
         await asyncio.sleep(0)  # the announcement learns that it is over
-        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
         seen.update(reason=json.loads(file.read_text())["reason"], announces="announce" in names)
 
     monkeypatch.setattr(Rounds, "drain", drain)

@@ -103,7 +103,7 @@ def test_a_browsers_upload_needs_no_room_but_in_the_reducers_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))  # as a TMPDIR that cannot be written
     sent = client.post("/seed", data=body, content_type="multipart/form-data; boundary=b")
     assert sent.status_code == 201, sent.text
-    assert sent.json["model"] == sha256(content)
+    assert sent.get_json()["model"] == sha256(content)
     assert list(desk.uploads.iterdir()) == []
 
 
