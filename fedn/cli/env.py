@@ -43,7 +43,7 @@ def init(output: Path, force: bool) -> None:
     \b
     Example:
       fedn env init -o .env
-      (umask 077; docker run --rm IMAGE env init -o - > .env)
+      fedn env init -o -
     """
     text = rendered({name: secrets.token_urlsafe(SECRET_BYTES) for name in SECRETS})
     if output == STDOUT:

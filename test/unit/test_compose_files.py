@@ -100,6 +100,12 @@ def test_no_secret_has_a_default_and_each_is_asked_for() -> None:
     assert asked >= set(SECRETS)
 
 
+def test_a_data_owner_needs_the_network_token_and_no_other_secret() -> None:
+    assert {name for file, name, operator, _ in uses() if file == "client.yaml" and operator == "?"} == {
+        "FEDN_ALLIANCE_AUTH_TOKEN"
+    }
+
+
 def test_defaults_are_those_of_the_example() -> None:
     known = {variable.name: variable.default for variable in VARIABLES}
     used = {(name, default) for _, name, operator, default in uses() if operator == "-"}
