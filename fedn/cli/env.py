@@ -43,7 +43,6 @@ def init(output: Path, force: bool) -> None:
     \b
     Example:
       fedn env init -o .env
-      fedn env init -o -
     """
     text = rendered({name: secrets.token_urlsafe(SECRET_BYTES) for name in SECRETS})
     if output == STDOUT:
