@@ -16,8 +16,12 @@ from fedn.storage.urls import MongoPlace
 
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 TOO_LARGE = (10334, 17280, 17419)
-# The server stops, starts, or hands over to another; the driver itself knows some of them as AutoReconnect.
-NOT_NOW = (6, 7, 50, 64, 89, 91, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436)
+# Time mends these. The server stops, starts, or hands over; the driver itself knows some of them as AutoReconnect.
+NOT_NOW = (6, 7, 64, 89, 91, 133, 134, 189, 202, 9001, 10058, 10107, 11600, 11602, 13435, 13436)
+# It broke one piece of work off: a lock, a limit, a cursor, another's write, someone's `killOp`.
+BROKEN_OFF = (24, 43, 46, 50, 112, 175, 237, 262, 11601)
+DISK_FULL = 14031
+MAY_BE_TRIED_AGAIN = ("RetryableWriteError", "TransientTransactionError", "RetryableError")
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,12 @@ def _failed(doing: Doing, error: driver.OperationFailure) -> FednError:
         return StoreRefused(f"{doing.store} does not let the user of FEDN_MONGO_USER {doing.verb} {where}")
     if error.code in TOO_LARGE:
         return _refused(doing, error)
-    if error.code in NOT_NOW:
+    if error.code == DISK_FULL:
+        return Unavailable(f"{doing.store} has no room left on its disk (its error {error.code})")
+    if error.code in BROKEN_OFF:
+        where = f"{doing.verb} {doing.collection!r}"
+        return Unavailable(f"{doing.store} broke off what was to {where} (its error {error.code})")
+    if error.code in NOT_NOW or any(map(error.has_error_label, MAY_BE_TRIED_AGAIN)):
         return Unavailable(f"{doing.store} does not serve now (its error {error.code})")
     return FednError(f"{doing.store} could not {doing.verb} {doing.collection!r} (its error {error.code})")
 

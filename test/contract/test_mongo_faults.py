@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pymongo.errors import OperationFailure
 
-from fedn.errors import AlreadyExists, BadInput, StoreRefused, Unavailable, VersionConflict
+from fedn.errors import AlreadyExists, BadInput, FednError, StoreRefused, Unavailable, VersionConflict
 from fedn.storage.mongo import MongoState
 from fedn.storage.mongo_errors import Doing, taken, translated
 from fedn.storage.urls import MongoPlace
@@ -238,6 +238,42 @@ def test_a_server_that_steps_down_is_unavailable(opened: Callable[..., MongoStat
     down = {"ok": 0, "code": 91, "codeName": "ShutdownInProgress", "errmsg": "shutting down"}
     with refusing({"find": down}) as port, pytest.raises(Unavailable, match=r"the state store at 127\.0\.0\.1"):
         opened(port, "d").get("trail", "a")
+
+
+BROKEN_OFF = [24, 43, 112, 134, 175, 237, 11601, 14031]
+NOT_LEADING = [91, 189, 10107, 11600, 11602, 13435, 13436]
+
+
+@pytest.mark.parametrize("code", BROKEN_OFF)
+def test_a_read_that_the_server_broke_off_is_unavailable(opened: Callable[..., MongoState], code: int) -> None:
+    said = {"ok": 0, "code": code, "errmsg": "{secret}"}
+    with refusing({"find": said}) as port, pytest.raises(Unavailable, match=rf":{port} .*its error {code}"):
+        opened(port, "d").get("trail", "a")
+
+
+@pytest.mark.parametrize("code", BROKEN_OFF + NOT_LEADING)
+def test_a_write_that_the_server_broke_off_is_unavailable_so_that_a_session_waits(
+    opened: Callable[..., MongoState], code: int
+) -> None:
+    said = {"ok": 1, "n": 0, "writeErrors": [{"index": 0, "code": code, "errmsg": "{secret}"}]}
+    with refusing({"insert": said}) as port:
+        with pytest.raises(Unavailable, match=rf":{port} .*its error {code}") as caught:
+            opened(port, "d").insert("trail", {"_id": "a", "seq": 0})
+        assert "secret" not in caught.value.reason
+
+
+@pytest.mark.parametrize("label", ["RetryableWriteError", "TransientTransactionError", "RetryableError"])
+def test_what_the_server_says_may_be_tried_again_is_unavailable(opened: Callable[..., MongoState], label: str) -> None:
+    unknown = {"ok": 0, "code": 424242, "errmsg": "soon", "errorLabels": [label]}
+    with refusing({"find": unknown}) as port, pytest.raises(Unavailable, match="its error 424242"):
+        opened(port, "d").get("trail", "a")
+
+
+def test_what_does_not_pass_is_not_waited_for(opened: Callable[..., MongoState]) -> None:
+    with refusing({"find": {"ok": 0, "code": 2, "errmsg": "bad value"}}) as port:
+        with pytest.raises(FednError, match="its error 2") as caught:
+            opened(port, "d").get("trail", "a")
+        assert not isinstance(caught.value, Unavailable)
 
 
 def test_a_document_that_is_too_large_is_bad_input(direct: MongoState) -> None:
