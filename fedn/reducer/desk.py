@@ -92,6 +92,10 @@ class Desk:
         self.blobs.put(path, digest)
         path.unlink()
 
+    def size(self, digest: str) -> int | None:
+        """A blob's bytes as the store has them, or None when it is not there."""
+        return self.blobs.size(digest)
+
     def verified(self, digest: str) -> BinaryIO:
         """The blob as a stream of bytes that were checked, all of them; the caller closes it.
 
@@ -128,7 +132,7 @@ class Desk:
     def export(self, models: Models) -> Export:
         """The trail as it is now, ready to be written as one file. Raises SeedMissing, TrailBroken."""
         finished, count = self.sessions.finished(), self._records()
-        return Export.measure(lambda: self.trail.walk(count), self.blobs, models=models, finished=finished)
+        return Export.measure(lambda: self.trail.walk(count), self, models=models, finished=finished)
 
     def _records(self) -> int:
         latest = self.trail.latest()

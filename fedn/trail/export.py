@@ -23,8 +23,8 @@ class Store(Protocol):
     def size(self, digest: str) -> int | None:
         """A blob's bytes, or None when it is not there."""
 
-    def open(self, digest: str) -> BinaryIO:
-        """The blob as a stream, which the caller closes."""
+    def verified(self, digest: str) -> BinaryIO:
+        """The blob as a stream of bytes that were checked, all of them; the caller closes it. Raises BlobCorrupt."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,10 @@ class Export:
         return Export(head, size, records, lines, store)
 
     def blocks(self) -> Iterator[bytes]:
-        """The file, piece by piece. Raises BlobCorrupt when a blob's length is not what the store said."""
+        """The file, piece by piece; of a blob nothing is given before all of it was checked.
+
+        Raises BlobCorrupt when a blob's bytes do not match its digest, or are not as many as the store said.
+        """
         content = canonical_json(self.head.as_json())
         yield header(HEAD, len(content)) + content + bytes(padding(len(content)))
         yield header(RECORDS, self.lines_size)
@@ -73,14 +76,17 @@ class Export:
         yield bytes(END_BYTES)
 
     def _blob(self, digest: str) -> Iterator[bytes]:
-        size = left = self.store.size(digest) or 0
-        yield header(BLOBS + digest, size)
-        with self.store.open(digest) as stream:
-            while left and (block := stream.read(min(left, BLOCK_BYTES))):
-                left -= len(block)
+        size, sent = self.store.size(digest) or 0, 0
+        with self.store.verified(digest) as stream:
+            yield header(BLOBS + digest, size)
+            while block := stream.read(min(size + 1 - sent, BLOCK_BYTES)):
+                sent += len(block)
+                if sent > size:
+                    break
                 yield block
-        if left:
-            raise BlobCorrupt(f"the blob {digest} ends {left} bytes early", digest=digest)
+        if sent != size:
+            more = " or more" if sent > size else ""
+            raise BlobCorrupt(f"the blob {digest} has {sent} bytes{more}, and the store said {size}", digest=digest)
         yield bytes(padding(size))
 
 

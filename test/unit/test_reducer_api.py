@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 
 from fedn.config import ReducerSettings
-from fedn.errors import NoCombiner, Unavailable
+from fedn.errors import BlobCorrupt, NoCombiner, Unavailable
 from fedn.model.safetensors import write_model
 from fedn.package.archive import create
 from fedn.package.project import load_project
@@ -243,7 +243,13 @@ def test_the_trail_is_exported_as_one_file(client: Any, desk: Desk, tmp_path: Pa
         assert answer.headers["Content-Disposition"].startswith('attachment; filename="trail-1-')
         file.write_bytes(answer.data)
         assert verify_file(file).left_out == (models == "none")
-    desk.blobs.delete(sha256(model(tmp_path)))
+    seed = sha256(model(tmp_path))
+    (stored,) = desk.settings.dir.glob(f"blobs/*/{seed}")
+    stored.write_bytes(b"x" * stored.stat().st_size)
+    desk.tidy(set())  # else the copy that came with the upload is exported
+    with client.get("/api/v1/trail/export") as answer, pytest.raises(BlobCorrupt, match=seed):
+        answer.get_data()
+    desk.blobs.delete(seed)
     code, reason = error(client.get("/api/v1/trail/export"), 500)
     assert code == "trail_broken"
     assert "record 0: its model" in reason

@@ -83,7 +83,8 @@ def test_what_the_store_has_lost_is_named_before_anything_is_written(
 def test_a_blob_that_ends_early_ends_the_export(records: list[dict[str, Any]], blobs: Blobs) -> None:
     made = export(records, blobs)
     blobs.size = lambda wanted: len(blobs.contents[wanted]) + 1  # type: ignore[method-assign]
-    with pytest.raises(BlobCorrupt, match="1 bytes early"):
+    seed = records[0]["model"]
+    with pytest.raises(BlobCorrupt, match=rf"{seed} has 4 bytes.*5"):
         list(made.blocks())
 
 
@@ -127,6 +128,24 @@ def test_a_record_that_the_store_has_lost_is_named(desk: Desk, monkeypatch: pyte
         desk.export("all")
 
 
+@pytest.mark.parametrize("spoilt", [b"SPOI", b"SPO", b"SPOILT"], ids=["changed", "shorter", "longer"])
+def test_bytes_that_differ_from_their_digest_are_named_and_never_exported(
+    desk: Desk, tmp_path: Path, spoilt: bytes
+) -> None:
+    seed = planted(desk, tmp_path, b"seed")
+    desk.trail.plant(seed, time=0.0)
+    made = desk.export("all")
+    (stored,) = desk.settings.dir.glob(f"blobs/*/{seed}")
+    stored.write_bytes(spoilt)
+    sent: list[bytes] = []
+    with pytest.raises(BlobCorrupt, match=seed):
+        sent.extend(made.blocks())
+    assert sent
+    assert sum(map(len, sent)) < made.size  # so the answer ends before the length that it announced
+    assert spoilt not in b"".join(sent)
+    assert list(desk.uploads.iterdir()) == []
+
+
 class Zeros(io.RawIOBase):
     """So many zeros, which nobody holds."""
 
@@ -147,7 +166,7 @@ class Large:
     def size(self, wanted: str) -> int:
         return self.bytes
 
-    def open(self, wanted: str) -> BinaryIO:
+    def verified(self, wanted: str) -> BinaryIO:
         return Zeros(self.bytes)  # type: ignore[return-value]
 
 

@@ -42,6 +42,11 @@ class Blobs:
         content = self.contents.get(wanted)
         return None if content is None else len(content)
 
+    def verified(self, wanted: str) -> BinaryIO:
+        with self.open(wanted) as stream:
+            read_through(wanted, [stream.read()])
+        return self.open(wanted)
+
     def open(self, wanted: str) -> BinaryIO:
         if wanted not in self.contents:
             raise NotFound("the blob is missing")
