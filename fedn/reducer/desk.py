@@ -58,10 +58,14 @@ class Desk:
     def check_newest(self) -> dict[str, Any] | None:
         """The trail's newest record, if there is one. Raises ModelMissing when the blob store lacks its model."""
         latest = self.trail.latest()
+        self.check_held(latest)
+        return latest
+
+    def check_held(self, latest: dict[str, Any] | None) -> None:
+        """Ask the blob store for the model of this record, or whether it answers at all. Raises ModelMissing."""
         if self.blobs.size(latest["model"] if latest is not None else NO_BLOB) is None and latest is not None:
             what = f"the trail's newest model, {latest['model']} (record {latest['seq']})"
             raise ModelMissing(f"{what}, is not in the blob store: training cannot go on from it")
-        return latest
 
     def local(self, digest: str) -> Path:
         """A local file of a blob, fetched and verified if it is not here yet."""

@@ -9,13 +9,15 @@ import ssl
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from minio import Minio
 from minio.datatypes import Part
 from minio.error import MinioException
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
-from urllib3.exceptions import HTTPError
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from fedn.errors import Unavailable
 from fedn.storage.urls import S3Place
@@ -27,6 +29,8 @@ MOST_PARTS = 10_000
 AT_ONCE = 3
 SEND_BLOCK_BYTES = 256 * 1024
 CONNECTIONS = 64
+SIZE_S = 4.0
+AGAIN: dict[str, Any] = {"total": 2, "backoff_factor": 0.1, "status_forcelist": [500, 502, 503, 504]}
 TOGETHER = 15  # times the time limit of other answers
 DEFAULT_REGION = "us-east-1"  # what MinIO and Ceph expect of those who name none
 
@@ -38,17 +42,40 @@ def part_bytes(size: int) -> int:
     return SINGLE_BYTES if size <= SINGLE_BYTES else max(PART_BYTES, math.ceil(size / MOST_PARTS))
 
 
+class OnceIfSilent(Retry):
+    """Tries again what broke, but not what has been waited for in vain."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """The tries that are left. Raises MaxRetryError."""
+        silent = isinstance(error, ConnectTimeoutError | ReadTimeoutError) and not isinstance(error, NewConnectionError)
+        if _pool is not None and silent and error is not None:
+            raise MaxRetryError(_pool, url or "", error) from error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
 class Pool(PoolManager):
-    """Connections whose every wait has an end. A body goes in blocks: the time limit is one block's, not the body's."""
+    """Connections whose every wait has an end. A body goes in blocks: the time limit is one block's, not the body's.
+
+    What only asks for a blob's size (HEAD) is answered at once by a server that is well: pages and readiness ask.
+    """
 
     def __init__(self, *, connect_timeout_s: float, read_timeout_s: float) -> None:
         # to put a blob's parts together can take a server that copies them a while
         self._together = Timeout(connect=connect_timeout_s, read=TOGETHER * read_timeout_s)
+        self._size_only = Timeout(total=SIZE_S, connect=connect_timeout_s, read=read_timeout_s)
         super().__init__(
             maxsize=CONNECTIONS,
             blocksize=SEND_BLOCK_BYTES,
             timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
-            retries=Retry(total=2, backoff_factor=0.1, status_forcelist=[500, 502, 503, 504]),
+            retries=Retry(**AGAIN),
             ssl_context=ssl.create_default_context(),
         )
 
@@ -58,6 +85,8 @@ class Pool(PoolManager):
         """As the pool does; some servers call their XML text, and `minio` would not read it."""
         if method == "POST":
             options["timeout"] = self._together
+        if method == "HEAD":
+            options |= {"timeout": self._size_only, "retries": OnceIfSilent(**AGAIN)}
         if options.get("body"):
             options["body"] = io.BytesIO(options["body"])
         response = super().urlopen(method, url, redirect, **options)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +145,16 @@ def test_a_silent_server_is_not_waited_for_for_ever() -> None:
         server = s3_server(f"127.0.0.1:{silent.getsockname()[1]}", "key", "secret-key")
         with pytest.raises(Unavailable, match="it is silent"):
             store(server, read_timeout_s=0.05).check()
+
+
+def test_a_silent_server_is_told_quickly_by_who_only_asks_for_a_size() -> None:
+    """Pages and readiness ask for it, in threads that others wait for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = s3_server(f"127.0.0.1:{silent.getsockname()[1]}", "key", "secret-key")
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="it is silent"):
+            store(server).size(LARGE_DIGEST)
+        assert time.monotonic() - began < 5
 
 
 def test_a_server_that_takes_nothing_is_not_waited_for_for_ever() -> None:

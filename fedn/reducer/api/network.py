@@ -8,12 +8,14 @@ from flask.typing import ResponseReturnValue
 from fedn.errors import BadInput, FednError
 from fedn.reducer import discovery
 from fedn.reducer.api import Office, fields_of, shown
+from fedn.reducer.probe import Probe
 from fedn.reducer.views import network_view
 
 
 def blueprint(office: Office) -> Blueprint:
     """The routes of the network."""
     routes, desk, engine = Blueprint("network", __name__), office.desk, office.engine
+    probe = Probe(desk)
 
     @routes.get("/")
     @routes.get("/api/v1/network")
@@ -53,9 +55,9 @@ def blueprint(office: Office) -> Blueprint:
 
     @routes.get("/ready")
     def ready() -> ResponseReturnValue:
-        """The stores answer and hold the newest model, so the process can do its work."""
+        """The stores answer and hold the newest model, so the process can do its work; said within seconds."""
         try:
-            desk.check_newest()
+            probe.check()
         except FednError as error:
             return {"status": "not ready", "error": error.as_json()}, 503
         return {"status": "ready"}
