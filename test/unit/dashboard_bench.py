@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 NASTY = "<script>document.title='taken'</script>"
 PAGE = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}
-DIGEST = "5eed" * 16
+DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 class Surveyed:
@@ -93,7 +94,7 @@ class Bench:
     def seed(self) -> None:
         blob = self.desk.settings.dir / "blobs" / DIGEST[:2] / DIGEST
         blob.parent.mkdir(exist_ok=True)
-        blob.touch()  # nobody reads it here
+        blob.touch()  # as a model it says nothing
         self.desk.trail.plant(DIGEST, time=1.7e9)
 
     def session(self, **config: Any) -> str:

@@ -14,7 +14,7 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from fedn.reducer.door import OPEN
-from test.unit.dashboard_bench import Bench, bench
+from test.unit.dashboard_bench import DIGEST, Bench, bench
 
 NETWORK, ADMIN, WRONG = (secrets.token_urlsafe(32) for _ in range(3))
 HERE = {"Origin": "http://localhost"}  # what a browser says of a form of the reducer's own pages
@@ -39,7 +39,7 @@ def locked(folder: Path, **tokens: str) -> Iterator[Bench]:
 
 def paths(app: Flask) -> list[tuple[str, str, Rule]]:
     """Every method of every route, with a path that leads to it."""
-    filled = {"filename": "poll.js", "session_id": "s", "number": "1", "digest": "5eed" * 16}
+    filled = {"filename": "poll.js", "session_id": "s", "number": "1", "digest": DIGEST}
     found = []
     for rule in app.url_map.iter_rules():
         path = rule.rule
