@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -104,10 +105,12 @@ def fresh_name() -> str:
     return f"fedn_test_{uuid.uuid4().hex[:12]}"
 
 
+Server = TypeVar("Server", bound=StoreServer)
+
+
 @contextmanager
-def nx_27017(folder: Path) -> Iterator[Nx27017]:
-    """A running nx-27017, killed at the end."""
-    server = Nx27017(folder)
+def running(server: Server) -> Iterator[Server]:
+    """The server while the block lasts; killed at its end."""
     try:
         server.start()
         yield server
@@ -159,17 +162,6 @@ class Rclone(StoreServer):
     def server(self, *, tls: bool = False) -> S3Server:
         """A bucket of the test's own, which is not there yet."""
         return s3_server(self.address, self.access_key, self.secret_key, tls=tls)
-
-
-@contextmanager
-def rclone_server(folder: Path, *options: str) -> Iterator[Rclone]:
-    """A running rclone, killed at the end."""
-    server = Rclone(folder, *options)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
 
 
 @dataclass(frozen=True)

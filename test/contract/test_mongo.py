@@ -10,7 +10,7 @@ from pymongo import MongoClient
 
 from fedn.storage.urls import mongo_place
 from test.contract.state_suite import StateSuite
-from test.stores import fresh_name, nx_27017
+from test.stores import Nx27017, fresh_name, running
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +20,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    with nx_27017(tmp_path_factory.mktemp("nx-27017")) as running:
-        yield f"mongodb://127.0.0.1:{running.port}"
+    with running(Nx27017(tmp_path_factory.mktemp("nx-27017"))) as server:
+        yield f"mongodb://127.0.0.1:{server.port}"
 
 
 class TestMongo(StateSuite):

@@ -19,7 +19,7 @@ from fedn.storage.mongo import MongoState
 from fedn.storage.mongo_errors import Doing, taken, translated
 from fedn.storage.urls import MongoPlace
 from test.contract.mongo_doubles import Loser, loser, refusing
-from test.stores import Nx27017, fresh_name, nx_27017
+from test.stores import Nx27017, fresh_name, running
 
 FORKER = """
 import os, sys
@@ -41,8 +41,8 @@ assert (status, found) == (0, ["after", "before", "child"]), (status, found)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nx27017]:
-    with nx_27017(tmp_path_factory.mktemp("nx-27017")) as running:
-        yield running
+    with running(Nx27017(tmp_path_factory.mktemp("nx-27017"))) as server:
+        yield server
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_write_that_was_lost_while_another_was_quicker_is_refused(
 def test_a_server_that_is_away_is_named_and_found_again(
     tmp_path: Path, opened: Callable[..., MongoState], database: str
 ) -> None:
-    with nx_27017(tmp_path) as server:
+    with running(Nx27017(tmp_path)) as server:
         state = opened(server.port, database, user=None, password=None)
         state.insert("trail", {"_id": "a", "seq": 0})
         server.kill()
@@ -148,7 +148,7 @@ def test_while_the_server_is_away_one_thread_looks_and_the_others_are_told_at_on
     tmp_path: Path, database: str
 ) -> None:
     """Otherwise all threads of a worker would wait, and its health could not be asked."""
-    with nx_27017(tmp_path) as server:
+    with running(Nx27017(tmp_path)) as server:
         state = MongoState(MongoPlace("127.0.0.1", server.port, database), connect_s=60.0)
         state.count("trail")
         line = state._line()
@@ -170,7 +170,7 @@ def test_while_the_server_is_away_one_thread_looks_and_the_others_are_told_at_on
 def test_a_server_that_hangs_is_unavailable_and_what_it_did_later_counts_once(
     tmp_path: Path, opened: Callable[..., MongoState], database: str
 ) -> None:
-    with nx_27017(tmp_path) as server:
+    with running(Nx27017(tmp_path)) as server:
         state = opened(server.port, database, answer_s=0.3)
         state.count("trail")
         server.pause()

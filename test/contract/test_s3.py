@@ -16,19 +16,19 @@ from fedn.storage.s3 import S3Blobs, verified_parts
 from test.contract.blobs_suite import digest_of
 from test.contract.s3_suite import LARGE, LARGE_DIGEST, S3Suite, store, through
 from test.cutting import CuttingProxy
-from test.stores import Ceph, Rclone, S3Server, ceph_server, given_s3, missing, rclone_server, s3_server
+from test.stores import Ceph, Rclone, S3Server, ceph_server, given_s3, missing, running, s3_server
 
 
 @pytest.fixture(scope="module")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rclone]:
-    with rclone_server(tmp_path_factory.mktemp("rclone")) as running:
-        yield running
+    with running(Rclone(tmp_path_factory.mktemp("rclone"))) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ceph]:
-    with ceph_server(tmp_path_factory.mktemp("ceph") / "all") as running:
-        yield running
+    with ceph_server(tmp_path_factory.mktemp("ceph") / "all") as gateway:
+        yield gateway
 
 
 def own_bucket(server: S3Server) -> S3Server:
@@ -92,8 +92,8 @@ if given_s3() is not None:
 @pytest.fixture
 def own_rclone(tmp_path: Path) -> Iterator[Rclone]:
     """One that may be killed."""
-    with rclone_server(tmp_path / "rclone") as running:
-        yield running
+    with running(Rclone(tmp_path / "rclone")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -178,9 +178,9 @@ def test_a_certificate_must_be_trusted(tmp_path: Path, large: Path, monkeypatch:
     make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     subprocess.run([*make, *name, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with rclone_server(tmp_path / "rclone", "--cert", str(certificate), "--key", str(key)) as running:
-        server = running.server(tls=True)
-        with pytest.raises(StoreRefused, match=f"{running.address} has no certificate that this machine trusts"):
+    with running(Rclone(tmp_path / "rclone", "--cert", str(certificate), "--key", str(key))) as rclone:
+        server = rclone.server(tls=True)
+        with pytest.raises(StoreRefused, match=f"{rclone.address} has no certificate that this machine trusts"):
             store(server).check()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         store(server).put(large, LARGE_DIGEST)

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 
 from test.contract.mongo_doubles import refusing
-from test.stores import Nx27017, Rclone, nx_27017, rclone_server
+from test.stores import Nx27017, Rclone, running
 from test.system.network import PUPPET, Network, command, complained, network, until
 
 
 @pytest.fixture
 def state_server(tmp_path: Path) -> Iterator[Nx27017]:
-    with nx_27017(tmp_path / "nx-27017") as server:
+    with running(Nx27017(tmp_path / "nx-27017")) as server:
         yield server
 
 
 @pytest.fixture
 def blob_server(tmp_path: Path) -> Iterator[Rclone]:
-    with rclone_server(tmp_path / "rclone") as server:
+    with running(Rclone(tmp_path / "rclone")) as server:
         yield server
 
 

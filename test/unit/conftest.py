@@ -1,13 +1,21 @@
-"""Real embedded stores for the unit tests."""
+"""Real embedded stores, and the reducer's application over them, for the unit tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flask import Flask
 
+from fedn.config import ReducerSettings
+from fedn.reducer.app import create_app
+from fedn.reducer.desk import Desk
+from fedn.reducer.engine import Engine
 from fedn.storage.sqlite import SqliteState
+from test.unit.api_bench import LIMIT
 
 
 @pytest.fixture
@@ -15,3 +23,26 @@ def state(tmp_path: Path) -> Iterator[SqliteState]:
     store = SqliteState(tmp_path / "state.db")
     yield store
     store.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A desk whose engine never leads, so that sessions stay as the routes left them."""
+    settings = ReducerSettings(dir=tmp_path / "reducer", max_model_bytes=LIMIT, max_package_bytes=LIMIT)
+    desk = Desk.open(settings)
+    desk.state.insert("leases", {"_id": "control", "term": 1, "beat": 0, "holder": "another"})
+    yield replace(desk, settings=replace(settings, lease_s=3600.0))
+    desk.close()
+
+
+@pytest.fixture
+def app(desk: Desk) -> Iterator[Flask]:
+    engine = Engine(desk)
+    engine.start()
+    yield create_app(desk, engine)
+    engine.stop()
+
+
+@pytest.fixture
+def client(app: Flask) -> Any:
+    return app.test_client()

@@ -20,7 +20,7 @@ from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.reducer.probe import Probe
-from test.stores import nx_27017
+from test.stores import Nx27017, running
 
 
 class Held:
@@ -105,7 +105,7 @@ def test_readiness_names_a_server_that_never_answers(tmp_path: Path, silent: int
 
 
 def test_readiness_names_a_state_store_that_hangs(tmp_path: Path) -> None:
-    with nx_27017(tmp_path / "mongo") as server:
+    with running(Nx27017(tmp_path / "mongo")) as server:
         desk = Desk.open(ReducerSettings(dir=tmp_path / "reducer", state=server.url()))
         client = create_app(desk, Engine(desk)).test_client()
         assert client.get("/ready").status_code == 200
