@@ -12,7 +12,7 @@ from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
 from fedn.package.archive import create as create_archive
 from fedn.package.archive import inspect as inspect_archive
-from fedn.package.project import load_project
+from fedn.package.project import UNNAMED, load_project
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -85,12 +85,12 @@ def inspect(file: Path, as_json: bool) -> None:
       fedn package inspect package.tar
     """
     info = inspect_archive(file)
-    entry_points = {name: list(command) for name, command in info.manifest.entry_points.items()}
+    entry_points = {name: list(entry.command) for name, entry in info.manifest.entry_points.items()}
     if as_json:
         files = [{"name": name, "size": size} for name, size in info.files]
         click.echo(json.dumps({"digest": info.digest, "size": info.size, "files": files, "entry_points": entry_points}))
         return
-    click.echo(f"{info.manifest.name}: {info.size} bytes, sha256 {info.digest}")
+    click.echo(f"{info.manifest.name or UNNAMED}: {info.size} bytes, sha256 {info.digest}")
     for name, command in entry_points.items():
         click.echo(f"  {name}: {' '.join(command)}")
     for name, size in info.files:

@@ -213,7 +213,7 @@ class Tasks:
         out = folder / name
         self._tell(command, "running")
         await self._runner(
-            manifest.entry_points[entry_point],
+            manifest.entry_points[entry_point].command,
             [str(model), str(out)],
             cwd=self._workspace.package(command.package),
             environ=self._environ(command, folder),

@@ -12,6 +12,7 @@ import pytest
 
 from fedn.errors import ConfigInvalid, DigestMismatch, FolderUnusable, NotFound, PackageInvalid
 from fedn.package.archive import create, inspect, unpack
+from fedn.package.entry_point import EntryPoint
 from fedn.package.project import load_project
 
 YAML = "name: small\nentry_points:\n  train: python train.py\n"
@@ -47,7 +48,7 @@ def test_what_is_created_unpacks_to_the_same_files(folder: Path, tmp_path: Path)
     digest = create(load_project(folder), tmp_path / "p.tar")
     assert digest == hashlib.sha256((tmp_path / "p.tar").read_bytes()).hexdigest()
     manifest = unpack(tmp_path / "p.tar", digest, tmp_path / "new" / "out")
-    assert (manifest.name, manifest.entry_points) == ("small", {"train": ("python", "train.py")})
+    assert (manifest.name, manifest.entry_points) == ("small", {"train": EntryPoint(("python", "train.py"))})
     out = tmp_path / "new" / "out"
     found = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     client = folder / "client"
@@ -144,7 +145,7 @@ def test_inspect_says_what_is_inside(folder: Path, tmp_path: Path) -> None:
     info = inspect(tmp_path / "p.tar")
     assert (info.digest, info.size) == (digest, (tmp_path / "p.tar").stat().st_size)
     assert ("lib/é deep/x.bin", 12800) in info.files
-    assert info.manifest.entry_points == {"train": ("python", "train.py")}
+    assert info.manifest.entry_points == {"train": EntryPoint(("python", "train.py"))}
     with pytest.raises(NotFound):
         inspect(tmp_path / "none.tar")
 

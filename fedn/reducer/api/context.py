@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from fedn.errors import AlreadyExists, PackageInvalid, PackageMissing, SessionRunning, VersionConflict
 from fedn.package.archive import inspect
+from fedn.package.project import UNNAMED
 from fedn.reducer.api import Office, shown, wants_page
 from fedn.reducer.api.uploads import received
 from fedn.storage.state import State
@@ -45,8 +46,8 @@ def blueprint(office: Office) -> Blueprint:
         with received(request, field="package", folder=desk.uploads, limit=limit, too_large=PackageInvalid) as path:
             info = inspect(path)
             desk.blobs.put(path, info.digest)
-        entry_points = {name: list(command) for name, command in info.manifest.entry_points.items()}
-        described_as = {"name": info.manifest.name, "size": info.size, "entry_points": entry_points}
+        entry_points = {name: list(entry.command) for name, entry in info.manifest.entry_points.items()}
+        described_as = {"name": info.manifest.name or UNNAMED, "size": info.size, "entry_points": entry_points}
         keep(desk.state, {"_id": "package", "digest": info.digest} | described_as)
         if wants_page():
             return redirect("/context", 303)
