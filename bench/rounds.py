@@ -13,7 +13,6 @@ import statistics
 import struct
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,14 @@ from bench.figure import Figure
 from bench.network import combiner, reducer, wait_until
 from fedn.cli.processes import Processes
 from fedn.cli.reducer_api import ReducerApi
-from fedn.client.agent import Agent
-from fedn.client.link import Link
-from fedn.client.runtime import Finished
-from fedn.client.tasks import Tasks
-from fedn.client.workspace import Workspace
+from fedn.client.executor import Fetch, Job
+from fedn.client.pool import work
 from fedn.config import ClientSettings
 from fedn.errors import from_code
 from fedn.model.safetensors import write_model
 from fedn.package.archive import create
 from fedn.package.project import load_project
-from fedn.storage import folder
+from fedn.wire.v1 import combiner_pb2 as pb
 
 ROUNDS = 50
 COMBINERS = 2
@@ -96,33 +92,22 @@ def _upload(place: Path, api: ReducerApi) -> None:
 
 
 def _serve(place: Path, clients: int, address: str) -> None:
-    async def serve() -> None:
-        async with asyncio.TaskGroup() as group:
-            for k in range(clients):
-                settings = ClientSettings(name=f"client-{k}", reducer=address)
-                group.create_task(_agent(settings, folder.prepare(place / f"client-{k}")).run())
-
-    asyncio.run(serve())
+    settings = ClientSettings(name="client", reducer=address, dir=place / "clients", replicas=clients)
+    asyncio.run(work(settings, lambda *_: AtOnce()))
 
 
-def _agent(settings: ClientSettings, root: Path) -> Agent:
-    link = Link()
-    identity = folder.identity(root)
-    tasks = Tasks(settings, Workspace(root), link, identity=identity, runner=at_once)
-    return Agent(settings, tasks=tasks, link=link, identity=identity)
-
-
-async def at_once(
-    command: Sequence[str],  # noqa: ARG001 - the trainer is this function
-    arguments: Sequence[str],
-    *,
-    environ: Mapping[str, str],
-    **_: object,
-) -> Finished:
+class AtOnce:
     """The trainer: the model with one element that is this task's own, so that no two updates are the same."""
-    model, out = map(Path, arguments)
-    own = struct.pack("<f", int(environ["FEDN_SEED"]) / 2**32)
-    out.write_bytes(model.read_bytes()[: -len(own)] + own)
-    metadata: dict[str, Any] = {"num_examples": 1, "metrics": {"loss": 1.0}}
-    out.with_name(f"{out.name}-metadata").write_text(json.dumps(metadata))
-    return Finished(seconds=0.0, stdout_tail="", stderr_tail="")
+
+    async def prepare(self, command: pb.RunTask, entry_point: str, fetch: Fetch) -> None:
+        """Nothing is needed."""
+
+    async def run(self, job: Job) -> None:
+        """Write the update."""
+        own = struct.pack("<f", int(job.environ["FEDN_SEED"]) / 2**32)
+        job.out.write_bytes(job.model.read_bytes()[: -len(own)] + own)
+        metadata: dict[str, Any] = {"num_examples": 1, "metrics": {"loss": 1.0}}
+        job.out.with_name(f"{job.out.name}-metadata").write_text(json.dumps(metadata))
+
+    async def stop(self) -> None:
+        """Nothing is kept."""

@@ -182,6 +182,11 @@ class ClientSettings(Settings):
     )
     reducer: str = field(default="http://127.0.0.1:8090", metadata=REDUCER)
     combiner: str | None = field(default=None, metadata=rules("Name of the preferred combiner.", pattern=NAME))
+    replicas: int = field(
+        default=1,
+        metadata=rules("Clients that this process hosts, each with its own name, stream and part.", min=1, max=10_000),
+    )
+    workers: int = field(default=1, metadata=rules("Tasks that run at once in this process.", min=1, max=1024))
     dir: Path | None = field(default=None, metadata=rules("Folder of identity, packages and work; else .fedn/<name>."))
     data_dir: Path | None = field(
         default=None, metadata=rules("Folder of the private data, given to scripts.", shared="FEDN_DATA_DIR")

@@ -67,23 +67,30 @@ def settings_of(cls: type[S], given: dict[str, Any]) -> S:
 class JsonLines(logging.Formatter):
     """Each log record as one JSON object."""
 
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
-
     def format(self, record: logging.LogRecord) -> str:
         """time (seconds since the epoch), level, role, logger, message, and the traceback if there is one."""
-        line = {"time": record.created, "level": record.levelname.lower(), "role": self._role, "logger": record.name}
+        line = {
+            "time": record.created,
+            "level": record.levelname.lower(),
+            "role": record.__dict__["role"],
+            "logger": record.name,
+        }
         said = {"message": record.getMessage()}
         if record.exc_info:
             said["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line | said)
 
 
-def log_to_stderr(level: str, role: str, *, as_json: bool) -> None:
-    """One line per event on stderr."""
-    text = logging.Formatter(f"%(asctime)s %(levelname)-7s {role}: %(message)s", datefmt="%H:%M:%S")
+def log_to_stderr(level: str, role: Callable[[], str], *, as_json: bool) -> None:
+    """One line per event on stderr; `role` says at each line who speaks."""
+
+    def signed(record: logging.LogRecord) -> bool:
+        record.__dict__["role"] = role()
+        return True
+
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(role)s: %(message)s", datefmt="%H:%M:%S")
     writer = logging.StreamHandler(sys.stderr)
-    writer.setFormatter(JsonLines(role) if as_json else text)
+    writer.addFilter(signed)
+    writer.setFormatter(JsonLines() if as_json else text)
     logging.basicConfig(level=level.upper(), handlers=[writer], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -37,7 +37,7 @@ def reducer(as_json: bool, **given: Any) -> None:
     from fedn.reducer.server import serve
 
     settings = settings_of(ReducerSettings, given)
-    log_to_stderr(settings.log_level, "reducer", as_json=as_json)
+    log_to_stderr(settings.log_level, lambda: "reducer", as_json=as_json)
     serve(settings, listening=lambda address: click.echo(announced(address, as_json)))
 
 
@@ -59,7 +59,7 @@ def combiner(as_json: bool, **given: Any) -> None:
     from fedn.combiner.server import serve
 
     settings = settings_of(CombinerSettings, given)
-    log_to_stderr(settings.log_level, "combiner", as_json=as_json)
+    log_to_stderr(settings.log_level, lambda: "combiner", as_json=as_json)
     asyncio.run(serve(settings))
 
 
@@ -70,11 +70,13 @@ def client(as_json: bool, **given: Any) -> None:
     """Run a client: trains and validates on private data; it opens no port.
 
     \b
-    Example:
+    Example; and a hundred clients in one process, two of which train at a time:
       fedn run client --name hospital-1 --reducer http://127.0.0.1:8090 --dir ./client-1
+      fedn run client --name lab --replicas 100 --workers 2 --dir ./lab
     """
-    from fedn.client.agent import serve
+    from fedn.client import who
+    from fedn.client.pool import serve
 
     settings = settings_of(ClientSettings, given)
-    log_to_stderr(settings.log_level, settings.name or "client", as_json=as_json)
+    log_to_stderr(settings.log_level, lambda: who.name.get() or settings.name or "client", as_json=as_json)
     asyncio.run(serve(settings))

@@ -1,4 +1,4 @@
-"""The client's process: find a combiner, attach, take tasks, come back whenever the connection ends (I9).
+"""One client: find a combiner, attach, take tasks, come back whenever the connection ends (I9).
 
 ::
 
@@ -10,32 +10,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import httpx
 
 from fedn import __version__
-from fedn.client.leftovers import end_leftovers
+from fedn.client import who
 from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
-from fedn.client.workspace import Workspace
 from fedn.config import ClientSettings
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unavailable
 from fedn.security.tokens import own_token
-from fedn.storage import folder
-from fedn.storage.readiness import Readiness
 from fedn.wire.backoff import delays
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
-from fedn.wire.rest import async_client, call
+from fedn.wire.rest import call
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
 
@@ -54,36 +48,49 @@ class Seat:
     name: str
 
 
+class Presence(Protocol):
+    """Who wants to know whether the client is attached."""
+
+    def ready(self) -> None:
+        """It is."""
+
+    def not_ready(self, reason: str) -> None:
+        """It is not, and why."""
+
+
 class Agent:
     """One client."""
 
-    def __init__(self, settings: ClientSettings, *, tasks: Tasks, link: Link, identity: str) -> None:
+    def __init__(
+        self, settings: ClientSettings, *, tasks: Tasks, link: Link, identity: str, presence: Presence
+    ) -> None:
         self._settings = settings
-        self.readiness = Readiness(settings.ready_file)
+        self._presence = presence
         self._tasks = tasks
         self._link = link
         self._identity = identity
         self._token = own_token(settings)
         self._waits = delays()
 
-    async def run(self) -> None:
-        """Serve for ever. Raises NameTaken and AccessRefused, which waiting does not cure."""
-        async with async_client(self._settings.reducer, token=self._token) as http:
-            while True:
-                try:
-                    seat = await self._ask(http)
-                    await self._serve(seat)
-                    log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
-                    self.readiness.not_ready(f"the stream to combiner {seat.combiner} has ended")
-                except (NameTaken, AccessRefused):
-                    raise
-                except FednError as error:
-                    log.warning("%s", error)
-                    self.readiness.not_ready(str(error))
-                except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
-                    log.exception("the connection was lost")
-                    self.readiness.not_ready("the connection was lost; its log says why")
-                await asyncio.sleep(next(self._waits))
+    async def run(self, http: httpx.AsyncClient) -> None:
+        """Serve for ever, asking the reducer by `http`. Raises what waiting does not cure: NameTaken, AccessRefused."""
+        who.name.set(self._settings.name)
+        while True:
+            try:
+                seat = await self._ask(http)
+                who.name.set(seat.name)
+                await self._serve(seat)
+                log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
+                self._presence.not_ready(f"the stream to combiner {seat.combiner} has ended")
+            except (NameTaken, AccessRefused):
+                raise
+            except FednError as error:
+                log.warning("%s", error)
+                self._presence.not_ready(str(error))
+            except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
+                log.exception("the connection was lost")
+                self._presence.not_ready("the connection was lost; its log says why")
+            await asyncio.sleep(next(self._waits))
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
         query = {"client_id": self._identity}
@@ -112,7 +119,7 @@ class Agent:
                 log.info(
                     "attached to combiner %s at %s as %s, part %d", seat.combiner, seat.address, seat.name, seat.part
                 )
-                self.readiness.ready()
+                self._presence.ready()
                 heart = asyncio.create_task(beat(events, heartbeat_s))
                 try:
                     await self._obey(stream)
@@ -166,31 +173,3 @@ async def beat(events: Events, heartbeat_s: float) -> None:
     while True:
         await asyncio.sleep(heartbeat_s)
         events.put_nowait(pb.ClientEvent(heartbeat=pb.Heartbeat()))
-
-
-def workplace(settings: ClientSettings) -> tuple[Path, int]:
-    """The client's folder and the lock on it. Clients of one name_base share a folder, each with a slot in it."""
-    named = settings.name or settings.name_base or settings.role
-    root = folder.prepare(settings.dir or Path(".fedn") / named)
-    return folder.hold_slot(root) if settings.name_base else (root, folder.hold(root))
-
-
-async def serve(settings: ClientSettings) -> None:
-    """Run a client until SIGTERM or SIGINT."""
-    root, lock = workplace(settings)
-    end_leftovers(root)
-    link = Link()
-    tasks = Tasks(settings, Workspace(root), link, identity=folder.identity(root))
-    agent = Agent(settings, tasks=tasks, link=link, identity=folder.identity(root))
-    running = asyncio.create_task(agent.run())
-    renewing = asyncio.create_task(agent.readiness.keep())
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sign, running.cancel)
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-    finally:
-        renewing.cancel()
-        agent.readiness.not_ready("it is stopping")
-        await tasks.stop()
-        os.close(lock)

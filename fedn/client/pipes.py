@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 TAIL_BYTES = 64 * 1024
 LINE_BYTES = 8 * 1024
+DRAIN_S = 1.0  # a grandchild with a session of its own can hold a pipe open for ever
 
 
 class Tail(asyncio.Protocol):

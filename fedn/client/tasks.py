@@ -20,26 +20,23 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedn.client.cache import Cache
+from fedn.client.executor import Executor, Job
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
-from fedn.client.runtime import Runner, run_entry_point
 from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings, without_secrets
 from fedn.errors import (
-    EntryPointMissing,
     FednError,
     ModelInvalid,
     ModelTooLarge,
     OutputInvalid,
     OutputMissing,
-    PackageInvalid,
     RoundClosed,
     UnknownRound,
 )
 from fedn.model.safetensors import digest_of, open_model
-from fedn.package.archive import unpack
-from fedn.package.project import Manifest
 from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
 
@@ -62,7 +59,7 @@ class Running:
 
 
 class Tasks:
-    """The client's work. `part` is set by the agent when it attaches; `runner` runs the entry points."""
+    """The client's work. `part` is set by the agent when it attaches."""
 
     def __init__(
         self,
@@ -71,16 +68,17 @@ class Tasks:
         link: Link,
         *,
         identity: str,
-        runner: Runner = run_entry_point,
+        cache: Cache,
+        executor: Executor,
     ) -> None:
         self._settings = settings
         self._workspace = workspace
         self._link = link
         self._identity = identity
-        self._runner = runner
+        self._cache = cache
+        self._executor = executor
         self._transfers = Transfers(link, identity=identity, stall_timeout_s=settings.stall_timeout_s)
         self._running: Running | None = None
-        self._manifests: dict[str, Manifest] = {}  # of the package that was used last
         self.part = 0
 
     def take(self, command: pb.RunTask) -> None:
@@ -126,6 +124,7 @@ class Tasks:
         finally:
             running.over = True
             await asyncio.to_thread(self._workspace.sweep)
+            await asyncio.to_thread(self._cache.sweep)
 
     async def _result(self, running: Running) -> pb.TaskResult | None:
         """What came of the task; None when the combiner knows no such round, or none that is open."""
@@ -199,45 +198,35 @@ class Tasks:
     async def _run(self, running: Running, entry_point: str, name: str) -> Path:
         """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""
         command = running.command
+
+        async def fetch(digest: str, size: int, destination: Path) -> None:
+            await self._transfers.fetch(digest, size, destination, give_up=running.is_over)
+
         self._tell(command, "downloading")
-        manifest = await self._package(running)
-        model = self._workspace.model(command.model)
+        await self._executor.prepare(command, entry_point, fetch)
         if command.model_size > self._settings.max_model_bytes:
             limit = self._settings.max_model_bytes
             raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
-        await self._transfers.fetch(command.model, command.model_size, model, give_up=running.is_over)
-        os.utime(model)
-        if entry_point not in manifest.entry_points:
-            raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
-        folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
-        out = folder / name
-        self._tell(command, "running")
-        await self._runner(
-            manifest.entry_points[entry_point].command,
-            [str(model), str(out)],
-            cwd=self._workspace.package(command.package),
-            environ=self._environ(command, folder),
-            time_limit_s=max(0.0, running.deadline - time.monotonic()),
-            log=lambda line: log.info("%s: %s", entry_point, line),
-        )
+        async with self._cache.model(
+            command.model, lambda path: fetch(command.model, command.model_size, path)
+        ) as model:
+            folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
+            out = folder / name
+            self._tell(command, "running")
+            job = Job(
+                entry_point=entry_point,
+                package=command.package,
+                model=model,
+                out=out,
+                environ=self._environ(command, folder),
+                deadline=running.deadline,
+                log=lambda line: log.info("%s: %s", entry_point, line),
+            )
+            await self._executor.run(job)
         if not out.exists():
             raise OutputMissing(f"{entry_point} ended well but wrote no {out.name}")
         self._tell(command, "uploading")
         return out
-
-    async def _package(self, running: Running) -> Manifest:
-        command = running.command
-        folder, archive = self._workspace.package(command.package), self._workspace.archive(command.package)
-        if command.package not in self._manifests:
-            if command.package_size > self._settings.max_package_bytes:
-                limit = self._settings.max_package_bytes
-                raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
-            await self._transfers.fetch(command.package, command.package_size, archive, give_up=running.is_over)
-            # once in each process, also where a folder is there: a power failure may have cut it short
-            self._manifests = {command.package: await asyncio.to_thread(unpack, archive, command.package, folder)}
-        os.utime(archive)
-        os.utime(folder)
-        return self._manifests[command.package]
 
     def _tell(self, command: pb.RunTask, phase: str) -> None:
         progress = pb.TaskProgress(task_id=command.task_id, phase=phase)

@@ -1,10 +1,7 @@
-"""What a client keeps on disk, and for how long. Nothing is synced: all of it can be had or made again.
+"""What one client keeps on disk of its tasks, and for how long. Nothing is synced: all of it can be made again.
 
 ::
 
-    <dir>/models/<sha256>          the last two global models; checked when the client starts
-    <dir>/packages/<sha256>.tar    the last two compute packages; checked when the client starts
-    <dir>/packages/<sha256>/       unpacked; compared with the archive at the first task
     <dir>/tasks/<task>/            one task, until its round has ended; at most four
         result.json            the training is done and need not be done again, if the output is as it says
         run-*/                 one run of the script: its output and metadata
@@ -16,14 +13,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedn.model.safetensors import digest_of
+from fedn.client.cache import keep_newest, remove
 
-KEEP_MODELS = 2
-KEEP_PACKAGES = 2
 KEEP_TASKS = 4
 
 
@@ -44,22 +38,7 @@ class Workspace:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("models", "packages", "tasks"):
-            (root / name).mkdir(parents=True, exist_ok=True)
-        drop_broken(path for path in (root / "models").iterdir() if not path.suffix)
-        drop_broken((root / "packages").glob("*.tar"))
-
-    def model(self, digest: str) -> Path:
-        """Where a global model rests, or will."""
-        return self.root / "models" / digest
-
-    def package(self, digest: str) -> Path:
-        """The folder of an unpacked compute package."""
-        return self.root / "packages" / digest
-
-    def archive(self, digest: str) -> Path:
-        """Where a package's archive rests."""
-        return self.root / "packages" / f"{digest}.tar"
+        (root / "tasks").mkdir(parents=True, exist_ok=True)
 
     def task(self, task_id: str) -> Path:
         """The folder of a task, made if it is not there."""
@@ -96,10 +75,8 @@ class Workspace:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Keep the newest of each kind."""
-        keep_newest(self.root / "models", KEEP_MODELS)
+        """Keep the newest tasks."""
         keep_newest(self.root / "tasks", KEEP_TASKS)
-        keep_newest(self.root / "packages", 2 * KEEP_PACKAGES)  # each with its archive
 
 
 def read_result(path: Path) -> TrainResult | None:
@@ -108,25 +85,3 @@ def read_result(path: Path) -> TrainResult | None:
         return TrainResult(**json.loads(path.read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-
-
-def drop_broken(blobs: Iterable[Path]) -> None:
-    """Delete what a power failure has cut short; what is still on its way, a `.part`, goes on later."""
-    for path in list(blobs):
-        if digest_of(path) != path.stem:
-            path.unlink()
-
-
-def keep_newest(folder: Path, count: int) -> None:
-    """Delete all but the `count` newest entries."""
-    entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for entry in entries[count:]:
-        remove(entry)
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder; one that a script still writes to may stay."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -28,11 +28,11 @@ PYTHONS = ("python", "python3")
 
 @dataclass(frozen=True)
 class EntryPoint:
-    """One command of a compute package. `max_tasks` and `max_memory_mb` recycle a worker; None: never for that."""
+    """One command of a compute package. `max_tasks` and `max_memory_mb` recycle a worker; None: whatever it holds."""
 
     command: Command
     isolation: Isolation = "process"
-    max_tasks: int | None = None
+    max_tasks: int = 100
     max_memory_mb: int | None = None
 
 
@@ -48,14 +48,8 @@ def read_entry_point(node: Node, name: str) -> EntryPoint:
     for key in ("max_tasks", "max_memory_mb"):
         if key in entries and isolation != "worker":
             raise entries[key].wrong(f"{name}: {key} is for isolation: worker; here it is {isolation}")
-    return EntryPoint(
-        command,
-        isolation,
-        max_tasks=_count(entries["max_tasks"], f"{name}: max_tasks") if "max_tasks" in entries else None,
-        max_memory_mb=_count(entries["max_memory_mb"], f"{name}: max_memory_mb")
-        if "max_memory_mb" in entries
-        else None,
-    )
+    limits = {key: _count(entries[key], f"{name}: {key}") for key in ("max_tasks", "max_memory_mb") if key in entries}
+    return EntryPoint(command, isolation, **limits)
 
 
 def read_command(node: Node, name: str) -> Command:

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fedn.client.agent import Agent
+from fedn.client.attendance import Attendance
+from fedn.client.cache import Cache
+from fedn.client.executor import PackageExecutor
 from fedn.client.link import Link
 from fedn.client.tasks import Tasks
 from fedn.client.workspace import Workspace
@@ -19,6 +22,8 @@ from fedn.config import ClientSettings
 from fedn.model.safetensors import digest_of
 from fedn.package.archive import create
 from fedn.package.project import load_project
+from fedn.storage.readiness import Readiness
+from fedn.wire.rest import async_client
 from fedn.wire.transfer import upload
 from test.unit.combiner_bench import Table
 from test.unit.rest_stub import Reply, RestStub
@@ -69,6 +74,7 @@ class Life:
 
     agent: Agent
     tasks: Tasks
+    executor: PackageExecutor
     running: asyncio.Task[None]
 
 
@@ -103,9 +109,18 @@ class Bench:
         """Start the client in its folder."""
         settings = ClientSettings(**{"reducer": self.reducer.address, "name": "c"} | more)
         link = Link()
-        tasks = Tasks(settings, Workspace(self.folder / "client"), link, identity=self.identity)
-        agent = Agent(settings, tasks=tasks, link=link, identity=self.identity)
-        life = Life(agent, tasks, asyncio.create_task(agent.run()))
+        cache = Cache(self.folder / "client")
+        executor = PackageExecutor(settings, cache)
+        workspace = Workspace(self.folder / "client")
+        tasks = Tasks(settings, workspace, link, identity=self.identity, cache=cache, executor=executor)
+        presence = Attendance(Readiness(settings.ready_file)).member()
+        agent = Agent(settings, tasks=tasks, link=link, identity=self.identity, presence=presence)
+
+        async def run() -> None:
+            async with async_client(settings.reducer) as http:
+                await agent.run(http)
+
+        life = Life(agent, tasks, executor, asyncio.create_task(run()))
         self.lives.append(life)
         return life
 
@@ -115,6 +130,7 @@ class Bench:
         life.running.cancel()
         await asyncio.gather(life.running, return_exceptions=True)
         await life.tasks.stop()
+        await life.executor.stop()
 
     async def attached(self, laid: Table | None = None) -> None:
         """Until the client is attached."""

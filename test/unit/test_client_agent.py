@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from fedn.client import agent
-from fedn.client.agent import beat, outgoing, serve
+from fedn.client.agent import beat, outgoing
 from fedn.client.link import Connection, Events, Link
+from fedn.client.pool import serve
 from fedn.config import ClientSettings
 from fedn.errors import NameTaken, NoCombiner
 from fedn.wire.backoff import delays
@@ -241,8 +242,6 @@ async def test_a_client_with_a_base_goes_by_the_name_that_it_is_given(tmp_path: 
         assert laid.combiner.roster.attached()[0].hello.name == "c"
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 10)
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(sign)
 
 
 async def test_a_client_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
@@ -253,6 +252,4 @@ async def test_a_client_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         assert (await reducer.call()).query == {"client_id": identity, "name": f"client-{identity[:6]}"}
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 10)
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(sign)
         await until(lambda: not laid.combiner.roster.attached())

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedn.client.runtime import Finished
+from fedn.client.cache import keep_newest
 from fedn.client.transfers import Transfers
-from fedn.client.workspace import TrainResult, Workspace, keep_newest
+from fedn.client.workspace import TrainResult, Workspace
 from fedn.errors import Unavailable
 from fedn.model.safetensors import load_tensors
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -124,12 +124,12 @@ async def test_a_package_without_the_entry_point_or_that_is_none_is_named(tmp_pa
         await laid.start("c0", settings=set_up.settings())
         assert (await line(set_up)).code == "package_invalid"
         await set_up.stage(laid, ZEROS)
-        set_up.lives[-1].tasks._manifests = {}
+        set_up.lives[-1].executor._manifests.clear()
         await laid.start("c0", round_id="r2", settings=set_up.settings())
         await line(set_up, "r2")
-        present = set_up.tasks._manifests[laid.package]
-        train_only = {"train": present.entry_points["train"]}
-        set_up.tasks._manifests = {laid.package: replace(present, entry_points=train_only)}
+        manifests = set_up.lives[-1].executor._manifests
+        train_only = {"train": manifests[laid.package].entry_points["train"]}
+        manifests[laid.package] = replace(manifests[laid.package], entry_points=train_only)
         await laid.start("c0", round_id="r3", kind="VALIDATE", settings=set_up.settings())
         assert (await line(set_up, "r3")).code == "entry_point_missing"
 
@@ -158,12 +158,12 @@ async def test_a_package_that_a_power_failure_cut_short_is_mended(broken: str, t
 async def test_a_mistake_of_the_client_ends_its_task_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object, **__: object) -> Finished:
+    async def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
-        set_up.live().tasks._runner = broken
+        monkeypatch.setattr(set_up.live().executor, "run", broken)
         await set_up.attached()
         await laid.start("c0", settings=set_up.settings(), timeout_s=3600)
         failed = await line(set_up)

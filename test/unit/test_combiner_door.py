@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 
 from fedn.client.agent import Agent
-from fedn.client.agent import serve as serve_client
+from fedn.client.pool import serve as serve_client
 from fedn.combiner.door import WHO, allowed
 from fedn.combiner.server import Combiner, serve
 from fedn.config import ClientSettings
@@ -26,6 +26,7 @@ from fedn.security.caller import ADMINS, Role
 from fedn.storage.sqlite import SqliteState
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
+from fedn.wire.rest import async_client
 from fedn.wire.transfer import download, upload
 from fedn.wire.v1 import blobs_pb2, combiner_pb2, control_pb2, control_pb2_grpc
 from test.unit.combiner_bench import Hand, settings
@@ -163,10 +164,10 @@ async def test_a_client_that_the_combiner_refuses_ends(combiner: Combiner, tmp_p
     async with RestStub(Reply(body=body)) as reducer:
         own = ClientSettings(reducer=reducer.address, dir=tmp_path / "client", auth_token=token)
         nothing: Any = None
-        agent = Agent(own, tasks=nothing, link=_Unlinked(), identity="c0")  # type: ignore[arg-type]
+        agent = Agent(own, tasks=nothing, link=_Unlinked(), identity="c0", presence=nothing)  # type: ignore[arg-type]
         with pytest.raises(Unauthenticated):
-            async with asyncio.timeout(15):
-                await agent.run()
+            async with asyncio.timeout(15), async_client(reducer.address) as http:
+                await agent.run(http)
 
 
 class _Unlinked:

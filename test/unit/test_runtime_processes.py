@@ -9,12 +9,13 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from fedn.client.runtime import Finished, run_entry_point
+from fedn.client.runtime import run_in_process
+from fedn.client.verdict import Finished, Run
 from fedn.errors import EntryPointFailed, EntryPointKilled, EntryPointMissing, TaskFailed, TaskTimeout
 
 ENVIRON = {"PATH": os.environ["PATH"]}
@@ -53,6 +54,13 @@ def working_in(folder: Path) -> list[int]:
     return found
 
 
+async def run_entry_point(
+    command: Sequence[str], arguments: Sequence[str], *, cwd: Path, environ: Mapping[str, str], time_limit_s: float
+) -> Finished:
+    asked = Run(tuple(command), tuple(arguments), cwd=cwd, environ=environ)
+    return await run_in_process(asked, time_limit_s=time_limit_s)
+
+
 async def run(
     folder: Path,
     script: str,
@@ -62,8 +70,8 @@ async def run(
     log: Callable[[str], None] | None = None,
 ) -> Finished:
     (folder / "script.py").write_text(script)
-    command = ["python", "script.py"]
-    return await run_entry_point(command, arguments, cwd=folder, environ=environ, time_limit_s=limit_s, log=log)
+    asked = Run(("python", "script.py"), arguments, cwd=folder, environ=environ, log=log)
+    return await run_in_process(asked, time_limit_s=limit_s)
 
 
 async def test_a_script_gets_arguments_folder_and_exactly_this_environment(tmp_path: Path) -> None:
@@ -102,7 +110,7 @@ async def test_a_failed_script_reports_its_code_and_the_end_of_stderr(tmp_path: 
     assert caught.value.reason == "`python script.py` ended with exit code 1"
 
 
-@pytest.mark.parametrize("command", [["no-such-command"], ["./not-there"], ["./data"], ["."], ["./broken"], []])
+@pytest.mark.parametrize("command", [["no-such-command"], ["./not-there"], ["./data"], ["."], ["./broken"]])
 async def test_a_command_that_is_not_there(tmp_path: Path, command: list[str]) -> None:
     (tmp_path / "data").write_text("not executable")
     (tmp_path / "broken").write_text("no interpreter")

@@ -1,0 +1,137 @@
+"""What runs a client's tasks: a compute package's entry points, or (`fedn.client.functions`) Python functions.
+
+One executor serves all clients of a process, and no more than `workers` tasks run in it at a time::
+
+    prepare: package ─▶ unpacked ─▶ environment ─▶ startup, once      run: a turn ─▶ process │ worker │ inline
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from fedn.client.cache import Cache
+from fedn.client.inline import Inline
+from fedn.client.runtime import run_in_process
+from fedn.client.verdict import Log, Run
+from fedn.client.workers import Workers
+from fedn.config import ClientSettings
+from fedn.errors import EntryPointMissing, PackageInvalid, TaskTimeout
+from fedn.package.archive import unpack
+from fedn.package.entry_point import EntryPoint
+from fedn.package.project import Manifest
+from fedn.wire.v1 import combiner_pb2 as pb
+
+Fetch = Callable[[str, int, Path], Awaitable[None]]  # digest, size in bytes, where to
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of an entry point: ``<command> <model> <out>``; `deadline` is on the monotonic clock."""
+
+    entry_point: str
+    package: str
+    model: Path
+    out: Path
+    environ: Mapping[str, str]
+    deadline: float
+    log: Log | None = None
+
+
+class Executor(Protocol):
+    """Runs entry points, for any number of clients."""
+
+    async def prepare(self, command: pb.RunTask, entry_point: str, fetch: Fetch) -> None:
+        """Get everything but the model. Raises EntryPointMissing, and what is wrong with the package."""
+
+    async def run(self, job: Job) -> None:
+        """Run the entry point to its end. Raises TaskFailed."""
+
+    async def stop(self) -> None:
+        """Nobody is running a job any more: end what is kept warm."""
+
+
+class Turns:
+    """At most so many tasks at a time; who waits, waits no longer than its time."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._turns = asyncio.Semaphore(workers)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for a turn and keep it for the block. Raises TaskTimeout."""
+        try:
+            async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise TaskTimeout(f"its time was up before one of {self.workers} workers was free") from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+
+class PackageExecutor:
+    """Runs the entry points of compute packages, isolated as each asks for."""
+
+    def __init__(self, settings: ClientSettings, cache: Cache) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._turns = Turns(settings.workers)
+        self._workers = Workers(settings.workers)
+        self._inline = Inline()
+        self._manifests: dict[str, Manifest] = {}
+
+    async def prepare(self, command: pb.RunTask, entry_point: str, fetch: Fetch) -> None:
+        """See `Executor.prepare`; the package is fetched and checked once in each life of the process."""
+        async with self._cache.one_at_a_time(command.package):
+            manifest = await self._manifest(command, fetch)
+        if entry_point not in manifest.entry_points:
+            raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
+
+    async def run(self, job: Job) -> None:
+        """See `Executor.run`."""
+        entry = self._manifests[job.package].entry_points[job.entry_point]
+        run = Run(
+            command=entry.command,
+            arguments=(str(job.model), str(job.out)),
+            cwd=self._cache.package(job.package),
+            environ=job.environ,
+            log=job.log,
+        )
+        async with self._turns.turn(job.deadline):
+            await self._isolated(run, entry, max(0.0, job.deadline - time.monotonic()))
+
+    async def stop(self) -> None:
+        """See `Executor.stop`."""
+        await self._workers.stop()
+
+    async def _isolated(self, run: Run, entry: EntryPoint, limit_s: float) -> None:
+        match entry.isolation:
+            case "process":
+                await run_in_process(run, time_limit_s=limit_s)
+            case "worker":
+                await self._workers.run(run, entry, time_limit_s=limit_s)
+            case "inline":
+                await self._inline.run(run, time_limit_s=limit_s)
+
+    async def _manifest(self, command: pb.RunTask, fetch: Fetch) -> Manifest:
+        digest = command.package
+        folder, archive = self._cache.package(digest), self._cache.archive(digest)
+        if digest not in self._manifests or not folder.is_dir():  # it may have been swept since
+            if command.package_size > self._settings.max_package_bytes:
+                limit = self._settings.max_package_bytes
+                raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
+            await fetch(digest, command.package_size, archive)
+            # once in each process, also where a folder is there: a power failure may have cut it short
+            self._manifests[digest] = await asyncio.to_thread(unpack, archive, digest, folder)
+        os.utime(archive)
+        os.utime(folder)
+        return self._manifests[digest]

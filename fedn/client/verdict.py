@@ -1,0 +1,93 @@
+"""One run of an entry point, in whatever kind of process: what it is given, and how its end is judged."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedn.errors import EntryPointFailed, EntryPointKilled, TaskTimeout
+from fedn.package.entry_point import PYTHONS
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """``command arguments``, to be run in the folder `cwd` with exactly this environment.
+
+    `python` is the interpreter that ``python`` in the command means; `log` gets each line of output.
+    """
+
+    command: tuple[str, ...]
+    arguments: tuple[str, ...]
+    cwd: Path
+    environ: Mapping[str, str]
+    python: str = sys.executable
+    log: Log | None = None
+
+    @property
+    def shown(self) -> str:
+        """The command as a person would type it."""
+        return shlex.join(self.command)
+
+    @property
+    def words(self) -> list[str]:
+        """Program and arguments."""
+        first, *rest = self.command
+        return [self.python if first in PYTHONS else first, *rest, *self.arguments]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one attempt ended. `exit_code` is None when its time was up, negative when that signal killed it."""
+
+    exit_code: int | None
+    stdout_tail: str
+    stderr_tail: str
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended it that we did not send."""
+        return self.exit_code is not None and self.exit_code < 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An entry point that ended well."""
+
+    seconds: float
+    stdout_tail: str
+    stderr_tail: str
+
+
+async def judged(attempt: Callable[[float], Awaitable[Ended]], *, shown: str, time_limit_s: float) -> Finished:
+    """The outcome of `attempt`, which is given the seconds it has; one that a signal killed is made once more.
+
+    Raises EntryPointFailed, EntryPointKilled and TaskTimeout, each with the last 64 KiB of the script's stderr in
+    ``detail["stderr_tail"]``.
+    """
+    started = time.monotonic()
+    ended = await attempt(time_limit_s)
+    if ended.was_killed:
+        ended = await attempt(time_limit_s - (time.monotonic() - started))
+    tail = ended.stderr_tail
+    if ended.exit_code is None:
+        raise TaskTimeout(f"`{shown}` ran past its {time_limit_s:g} s and was stopped", stderr_tail=tail)
+    if ended.exit_code < 0:
+        raise EntryPointKilled(f"`{shown}` was killed by {_name(-ended.exit_code)}, twice", stderr_tail=tail)
+    if ended.exit_code > 0:
+        reason = f"`{shown}` ended with exit code {ended.exit_code}"
+        raise EntryPointFailed(reason, stderr_tail=tail, exit_code=ended.exit_code)
+    return Finished(time.monotonic() - started, ended.stdout_tail, tail)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
