@@ -8,10 +8,9 @@ One executor serves all clients of a process, and no more than `workers` tasks r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +42,10 @@ class Job:
     deadline: float
     log: Log | None = None
 
+    def seconds_left(self) -> float:
+        """Until the deadline; never negative."""
+        return max(0.0, self.deadline - time.monotonic())
+
 
 class Executor(Protocol):
     """Runs entry points, for any number of clients."""
@@ -64,18 +67,14 @@ class Turns:
         self.workers = workers
         self._turns = asyncio.Semaphore(workers)
 
-    @contextlib.asynccontextmanager
-    async def turn(self, deadline: float) -> AsyncIterator[None]:
-        """Wait for a turn and keep it for the block. Raises TaskTimeout."""
+    async def take(self, deadline: float) -> Callable[[], None]:
+        """Wait for a turn; returns what gives it back. Raises TaskTimeout."""
         try:
             async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                 await self._turns.acquire()
         except TimeoutError:
             raise TaskTimeout(f"its time was up before one of {self.workers} workers was free") from None
-        try:
-            yield
-        finally:
-            self._turns.release()
+        return self._turns.release
 
 
 class PackageExecutor:
@@ -106,8 +105,11 @@ class PackageExecutor:
             environ=job.environ,
             log=job.log,
         )
-        async with self._turns.turn(job.deadline):
-            await self._isolated(run, entry, max(0.0, job.deadline - time.monotonic()))
+        turn = await self._turns.take(job.deadline)
+        try:
+            await self._isolated(run, entry, job.seconds_left())
+        finally:
+            turn()
 
     async def stop(self) -> None:
         """See `Executor.stop`."""

@@ -19,6 +19,7 @@ from fedn.client.verdict import Finished, Run
 from fedn.client.workers import Workers
 from fedn.errors import EntryPointFailed, EntryPointKilled, EntryPointMissing, TaskTimeout
 from fedn.package.entry_point import EntryPoint, Isolation
+from test.unit.combiner_bench import until
 
 ENVIRON = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 ISOLATIONS = ("process", "worker", "inline")
@@ -198,9 +199,7 @@ async def test_cancelling_ends_the_worker_and_its_children(bench: Bench) -> None
         "import os, subprocess; p = subprocess.Popen(['sleep', '600']); print(os.getpid(), p.pid, flush=True); p.wait()"
     )
     running = asyncio.create_task(bench.run(script))
-    async with asyncio.timeout(60):
-        while not bench.heard:
-            await asyncio.sleep(0.01)
+    await until(lambda: bool(bench.heard))
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
@@ -222,9 +221,7 @@ async def test_no_more_workers_than_allowed_are_kept(bench: Bench, tmp_path: Pat
 async def test_an_idle_worker_ends_in_time(bench: Bench) -> None:
     bench.workers = Workers(1, idle_s=0.05)
     pid = int((await bench.run("import os; print(os.getpid())")).stdout_tail)
-    async with asyncio.timeout(30):
-        while exists(pid):
-            await asyncio.sleep(0.01)
+    await until(lambda: not exists(pid))
     assert workers_module.IDLE_S > 60
 
 
@@ -242,8 +239,8 @@ async def test_a_worker_ends_with_its_client(bench: Bench) -> None:
 
 async def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     workers = Workers(1)
+    run = Run(COMMAND, (), cwd=tmp_path, environ=ENVIRON, python=str(tmp_path / "no-such-python"))
     with pytest.raises(EntryPointMissing, match="no-such-python"):
-        run = Run(COMMAND, (), cwd=tmp_path, environ=ENVIRON, python=str(tmp_path / "no-such-python"))
         await workers.run(run, EntryPoint(COMMAND, "worker"), time_limit_s=30)
     assert len(list(Path("/proc/self/fd").iterdir())) < 200
 
