@@ -33,8 +33,8 @@ def kill_descendants() -> None:
         time.sleep(LOOK_S)
 
 
-def descendants() -> list[int]:
-    """The process ids of our children, their children and so on; none where there is no /proc."""
+def descendants(of: int | None = None) -> list[int]:
+    """The process ids of a process's children, their children and so on (ours); none where there is no /proc."""
     children: dict[int, list[int]] = {}
     for folder in PROC.iterdir() if PROC.exists() else ():
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -42,7 +42,7 @@ def descendants() -> list[int]:
                 # pid (name) state parent …; a name may hold spaces and parentheses
                 _, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
                 children.setdefault(int(parent), []).append(int(folder.name))
-    found, unseen = [], [os.getpid()]
+    found, unseen = [], [of or os.getpid()]
     while unseen:
         below = children.get(unseen.pop(), [])
         found += below

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from fedn.cli import target
 
 BAR_WIDTH = 24
 MANY = 6  # names that fit on a line
@@ -111,8 +114,18 @@ def closing_table(result: dict[str, Any], records: int) -> None:
     console.print()
     console.print(table)
     console.print()
+    for words in (*target.in_words(result["target"]), *memory_in_words(result)):
+        console.print(words, soft_wrap=True)
     if result["trail_verified"]:
         console.print(f"[green]trail verified[/]: {records} records, final model {result['final_model_id'][:12]}…")
+
+
+def memory_in_words(result: dict[str, Any]) -> Iterator[str]:
+    """What the process that hosts all clients took."""
+    if result["memory"] is not None:
+        own, largest, together = (f"{value / 2**20:.0f} MiB" for value in result["memory"].values())
+        peak = f"the pool process {own}, its workers {largest} at most each and {together} together"
+        yield f"{len(result['rounds'])} rounds in {target.clock(result['wall_s'])}; peak memory: {peak}"
 
 
 def decimal(value: float | None) -> str:

@@ -16,10 +16,12 @@ import click
 
 from fedn.cli import failures
 from fedn.cli.live import Live, closing_table
+from fedn.cli.memory import PeakMemory
 from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import write_seed
+from fedn.cli.target import Target
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, secrets, without_secrets
 from fedn.errors import BadInput, ConfigInvalid, Unavailable, from_code
 from fedn.package.archive import create
@@ -42,12 +44,21 @@ class Size:
     clients: int
     rounds: int
     seed: int
+    workers: int | None  # of the one process that hosts all clients; None: each client has a process of its own
+
+    @property
+    def in_words(self) -> str:
+        """How large, for a person."""
+        shared = "" if self.workers is None else f" in one process, {self.workers} of which work at a time"
+        return f"{self.combiners} combiners, {self.clients} clients{shared}"
 
 
 @click.command()
 @click.argument("project", type=click.Path(path_type=Path), default=Path("test/digits"))
 @click.option("--combiners", type=click.IntRange(1, 64), default=2, show_default=True, help="Number of combiners.")
-@click.option("--clients", type=click.IntRange(1, 1000), default=5, show_default=True, help="Number of clients.")
+@click.option("--clients", type=click.IntRange(1, 1000), help="Clients, each a process of its own.  [default: 5]")
+@click.option("--replicas", type=click.IntRange(1, 10_000), help="Instead of --clients: so many in one process.")
+@click.option("--workers", type=click.IntRange(1, 1024), help="With --replicas: tasks that run at once.  [default: 1]")
 @click.option("--rounds", type=click.IntRange(1, 100_000), default=10, show_default=True, help="Number of rounds.")
 @click.option(
     "--seed",
@@ -76,6 +87,7 @@ def sandbox(project: Path, **given: Any) -> None:
     \b
     Example:
       fedn sandbox test/digits --combiners 2 --clients 5 --rounds 10 --json out.json
+      fedn sandbox test/mnist-pytorch --replicas 100 --workers 2 --clients-requested 10 --rounds 100
     """
     on_interrupt(interrupt)
     loaded = load_project(project)
@@ -109,7 +121,7 @@ class Sandbox:
         self._project = project
         self._folder = folder
         self._given = given
-        self._size = Size(given["combiners"], given["clients"], given["rounds"], given["seed"])
+        self._size = size_of(given)
         self._config = session_config(given)
         if self._config["clients_required"] > self._size.clients:
             raise ConfigInvalid(f"clients_required is {self._config['clients_required']}, more than there are clients")
@@ -123,11 +135,13 @@ class Sandbox:
         tokens_of(reducer)
         self._stores = [word for name, url in named.items() for word in (f"--{name}", url)]
         self._address = ""
+        self._target = Target(project.manifest.target)
+        self._memory: PeakMemory | None = None
 
     def run(self) -> None:
         """Start, train, verify, stop. Raises what ended the session, if it did not finish."""
         with Live(self._size.rounds) as live, Processes(self._folder / "logs", orphans=True) as processes:
-            live.say(f"{self._project.name}: {self._size.combiners} combiners, {self._size.clients} clients")
+            live.say(f"{self._project.name}: {self._size.in_words}")
             seed, package = self._build()
             self._address = start_reducer(processes, self._folder / "reducer", self._stores, wanted=self._given["port"])
             with ReducerApi(self._address) as api:
@@ -137,10 +151,11 @@ class Sandbox:
                 self._start_combiners(processes, api)
                 self._start_clients(processes)
                 self._wait_for_clients(processes, api, live)
-                session = api.post("/start", self._config)["session"]
+                session, started = api.post("/start", self._config)["session"], time.monotonic()
                 final = self._watch(processes, api, live, session)
+                wall_s = time.monotonic() - started
                 verified = final["status"] == "finished" and api.verify_trail()
-                result = self._result(final, bool(verified))
+                result = self._result(final, bool(verified), wall_s)
                 self._write(api, result)
         live.finish()
         closing_table(result, verified.records if verified else 0)
@@ -169,11 +184,16 @@ class Sandbox:
         self._until(processes, "combiners", self._size.combiners, lambda: up(api.get("/api/v1/network")))
 
     def _start_clients(self, processes: Processes) -> None:
+        shared = ["--reducer", self._address, "--parts", str(self._size.clients)]
+        if self._size.workers is not None:
+            many = ["--replicas", str(self._size.clients), "--workers", str(self._size.workers)]
+            where = ["--name", "client", "--dir", str(self._folder / "pool")]
+            pool = processes.start("pool", ["run", "client", *where, *shared, *many], self._client_environ())
+            self._memory = PeakMemory(pool.process.pid)
+            return
         for k in range(1, self._size.clients + 1):
-            name = f"client-{k}"
-            where = ["--name", name, "--reducer", self._address, "--dir", str(self._folder / name)]
-            parts = ["--parts", str(self._size.clients)]
-            processes.start(name, ["run", "client", *where, *parts], self._client_environ())
+            where = ["--name", f"client-{k}", "--dir", str(self._folder / f"client-{k}")]
+            processes.start(f"client-{k}", ["run", "client", *where, *shared], self._client_environ())
 
     def _wait_for_clients(self, processes: Processes, api: ReducerApi, live: Live) -> None:
         """All of them: the same seed gives the same model only with the same participants."""
@@ -196,10 +216,14 @@ class Sandbox:
 
     def _watch(self, processes: Processes, api: ReducerApi, live: Live, session_id: str) -> dict[str, Any]:
         """Show the session until it has ended; who dies is named, and the session goes on without it."""
+        started = time.monotonic()
         while True:
+            if self._memory is not None:
+                self._memory.look()
             with contextlib.suppress(Unavailable):  # it is busy, or it has died
                 session: dict[str, Any] = api.get(f"/api/v1/sessions/{session_id}")
                 live.show(session)
+                self._target.look(session, time.monotonic() - started)
                 if session["ended"] is not None:
                     return session
             for dead in processes.newly_dead():
@@ -208,7 +232,7 @@ class Sandbox:
                 live.say(f"[yellow]{how_it_ended(dead)}[/]; the others go on")
             time.sleep(LOOK_S)
 
-    def _result(self, session: dict[str, Any], verified: bool) -> dict[str, Any]:
+    def _result(self, session: dict[str, Any], verified: bool, wall_s: float) -> dict[str, Any]:
         rounds = [r for r in session["rounds"] if r["status"] == "committed"]
         keys = ("round", "seconds", "loss", "accuracy")
         return {
@@ -221,6 +245,9 @@ class Sandbox:
             ],
             "final_model_id": rounds[-1]["model"] if rounds else None,
             "trail_verified": verified,
+            "wall_s": wall_s,
+            "target": self._target.as_json(),
+            "memory": self._memory.as_json() if self._memory is not None else None,
             "dashboard": f"{self._address}/",
         }
 
@@ -229,6 +256,17 @@ class Sandbox:
             self._given["json_file"].write_text(json.dumps(result, indent=2) + "\n")
         if self._given["model_file"] is not None and result["final_model_id"] is not None:
             api.pull(result["final_model_id"], self._given["model_file"])
+
+
+def size_of(given: dict[str, Any]) -> Size:
+    """The size that was asked for. Raises BadInput."""
+    clients, replicas, workers = given["clients"], given["replicas"], given["workers"]
+    if clients is not None and replicas is not None:
+        raise BadInput("--clients and --replicas exclude each other: processes of their own, or one for all")
+    if workers is not None and replicas is None:
+        raise BadInput("--workers is for --replicas: how many of these clients work at a time")
+    shared = None if replicas is None else workers or 1
+    return Size(given["combiners"], replicas or clients or 5, given["rounds"], given["seed"], shared)
 
 
 def up(network: dict[str, Any]) -> int:

@@ -79,6 +79,8 @@ def test_digits_train_end_to_end(run: Run, tmp_path: Path) -> None:
     result = json.loads(out.read_text())
     rounds = result.pop("rounds")
     address = result.pop("dashboard")
+    target = result.pop("target")
+    assert result.pop("wall_s") > sum(line["seconds"] for line in rounds)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
     final = hashlib.sha256(model.read_bytes()).hexdigest()
     assert result == {
@@ -88,7 +90,11 @@ def test_digits_train_end_to_end(run: Run, tmp_path: Path) -> None:
         "clients": 5,
         "final_model_id": final,
         "trail_verified": True,
+        "memory": None,
     }
+    at_last = max(line["accuracy"] for line in rounds)
+    assert (target["accuracy"]["wanted"], target["accuracy"]["round"] is not None) == (0.96, at_last >= 0.96)
+    assert "target accuracy ≥ 0.96" in done.text
     assert [line.keys() for line in rounds] == [
         {"round", "participants", "seconds", "loss", "accuracy", "model_id"} for _ in range(3)
     ]
@@ -103,6 +109,24 @@ def test_digits_train_end_to_end(run: Run, tmp_path: Path) -> None:
     assert {path.stem for path in (keep / "logs").iterdir()} == logs
     for log in (keep / "logs").iterdir():
         assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def test_one_process_hosts_all_clients_and_gives_the_same_model(run: Run, tmp_path: Path) -> None:
+    results = []
+    for k, clients in enumerate((["--clients", 4], ["--replicas", 4, "--workers", 2])):
+        out, keep = tmp_path / f"{k}.json", tmp_path / f"keep-{k}"
+        done = run.start(PUPPET, *clients, "--rounds", 2, "--json", out, "--keep", keep)
+        assert done.ends() == 0, done.text
+        assert not run.left()
+        results.append(json.loads(out.read_text()))
+    apart, together = results
+    assert apart["final_model_id"] == together["final_model_id"]
+    assert [line["participants"] for line in together["rounds"]] == [4, 4]
+    assert {path.stem for path in (keep / "logs").iterdir()} == {"reducer", "combiner-1", "combiner-2", "pool"}
+    assert apart["memory"] is None
+    assert together["memory"]["process"] > 20 * 2**20
+    assert "in one process, 2 of which work at a time" in done.text
+    assert "peak memory: the pool process" in done.text
 
 
 def test_the_same_seed_gives_the_same_model_however_many_combiners(run: Run, tmp_path: Path) -> None:
@@ -357,6 +381,8 @@ def test_what_cannot_be_done_is_said_before_anything_is_started(tmp_path: Path) 
             ([PUPPET, "--model", full / "something" / "model"], "folder_unusable", 2, "something"),
             ([PUPPET, "--port", taken.getsockname()[1]], "port_taken", 5, str(taken.getsockname()[1])),
             ([PUPPET, "--clients-required", 9, "--clients", 2], "config_invalid", 2, "clients_required"),
+            ([PUPPET, "--clients", 2, "--replicas", 2], "bad_input", 2, "exclude each other"),
+            ([PUPPET, "--workers", 2], "bad_input", 2, "--workers is for --replicas"),
             ([PUPPET, "--clients-required", 0], "config_invalid", 2, "clients_required"),
             ([PUPPET, "--setting", "epochs"], "bad_input", 2, "KEY=VALUE"),
         ):

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, memory, operations, rounds, stores, transfer
+from bench import fold, isolation, memory, operations, rounds, stores, transfer
 from bench.figure import Figure
 
 
@@ -40,6 +40,12 @@ def test_stores_runs() -> None:
 
 def test_operations_runs() -> None:
     assert positive(operations.run(clients=2, rounds=2))
+
+
+def test_isolation_runs() -> None:
+    figures = isolation.run({"numpy": "numpy"})
+    assert positive(figures)
+    assert [figure.name for figure in figures] == ["task, numpy, process", "task, numpy, worker", "task, numpy, inline"]
 
 
 def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(
