@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup sandbox test lint bench proto docs clean
+.PHONY: help setup sandbox test lint gpu bench proto docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ lint: .venv/.dev ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+gpu: .venv/.dev ## the tests that need a GPU; no part of `make test`
+	@$(BIN)/python -m pytest test/gpu
 
 bench: .venv/.dev ## the benchmarks, side by side
 	@$(BIN)/python -m bench
