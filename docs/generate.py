@@ -12,6 +12,7 @@ import click
 from fedn import errors
 from fedn.cli.env_file import rendered
 from fedn.cli.main import cli
+from fedn.cli.options import shown_default
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, variable
 from fedn.reducer.session_config import SessionConfig
 
@@ -48,7 +49,7 @@ def settings_page() -> str:
     for cls in (ReducerSettings, CombinerSettings, ClientSettings):
         lines += ["", f"## {cls.role.capitalize()}", "", "| key | variable | default | what |", "|---|---|---|---|"]
         for f in fields(cls):
-            default = "" if f.default in (MISSING, None) else f"`{f.default}`"
+            default = "" if f.default in (MISSING, None) else f"`{shown_default(f.default)}`"
             unit = f" ({f.metadata['unit']})" if "unit" in f.metadata else ""
             names = " or ".join(f"`{v}`" for v in (variable(cls, f.name), f.metadata.get("shared")) if v)
             kept = " Secret: no option of the command, never shown." if f.metadata.get("secret") else ""
@@ -56,7 +57,7 @@ def settings_page() -> str:
     lines += ["", "## Session", "", "Keys of `POST /start`, and of the start form.", ""]
     lines += ["| key | default | what |", "|---|---|---|"]
     for f in fields(SessionConfig):
-        default = "" if f.default in (MISSING, None) else f"`{f.default}`"
+        default = "" if f.default in (MISSING, None) else f"`{shown_default(f.default)}`"
         lines.append(f"| `{f.name}` | {default} | {f.metadata['help']} |")
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from fedn.errors import ConfigInvalid
 from fedn.yaml_file import in_words, nearest, read_yaml
 
 MIB = 1024 * 1024
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 NAME = (r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, '.', '_' and '-', at most 63")
 NAME_BASE = (
@@ -195,6 +196,20 @@ class ClientSettings(Settings):
         default=None,
         metadata=rules("In how many parts the data is split, given to scripts.", min=1, max=2**31),
     )
+    env: bool = field(
+        default=True,
+        metadata=rules(
+            "Make the virtual environment that a package asks for; else scripts run in the client's Python."
+        ),
+    )
+    env_dir: Path = field(
+        default=Path("~/.cache/fedn/envs"),
+        metadata=rules("Folder of the virtual environments; clients of one user may share it."),
+    )
+    env_timeout_s: float = field(
+        default=1800.0,
+        metadata=rules("A virtual environment that takes longer to make is given up.", unit="s", min=1, max=86400),
+    )
     stall_timeout_s: float = field(default=30.0, metadata=STALL)
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
@@ -329,6 +344,9 @@ def _converted(kind: type, raw: object, *, parse: bool) -> object:
         return Path(raw).expanduser() if isinstance(raw, str | Path) and str(raw).strip() else None
     if kind is str:
         return raw if isinstance(raw, str) and raw.strip() else None
+    if kind is bool:
+        word = BOOLEANS.get(raw.lower()) if parse and isinstance(raw, str) else raw
+        return word if isinstance(word, bool) else None
     if parse and isinstance(raw, str):
         try:
             return kind(raw)
@@ -345,7 +363,7 @@ def _converted(kind: type, raw: object, *, parse: bool) -> object:
 def _within(limits: Mapping[str, Any], value: object) -> bool:
     if isinstance(value, float) and not math.isfinite(value):
         return False
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return bool(limits.get("min", -math.inf) <= value <= limits.get("max", math.inf))
     if "pattern" in limits:
         return re.fullmatch(limits["pattern"][0], str(value)) is not None
@@ -357,7 +375,7 @@ def _expected(kind: type, limits: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(limits["choices"])
     if "pattern" in limits:
         return str(limits["pattern"][1])
-    words = {int: "a whole number", float: "a number", str: "text"}.get(kind, "a path")
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, "a path")
     low, high = limits.get("min"), limits.get("max")
     if low is not None and high is not None:
         return f"{words} from {low} to {high}"

@@ -47,6 +47,7 @@
     ├── RoundFailed                a round ended without a model
     │   └── QuorumNotMet               fewer updates than clients_required
     ├── TaskFailed                 a client could not do what it was asked
+    │   ├── EnvironmentFailed          the package's virtual environment could not be made
     │   ├── EntryPointMissing          the package names no such entry point, or its command is not there
     │   ├── EntryPointFailed           the script ended with an exit code other than 0
     │   ├── EntryPointKilled           the script was killed by a signal, twice
@@ -463,6 +464,13 @@ class TaskFailed(FednError):
     code = "task_failed"
     exit_code = 7
     remedy = "The end of the script's stderr is in the round's record."
+
+
+class EnvironmentFailed(TaskFailed):
+    """The virtual environment that the compute package asks for could not be made."""
+
+    code = "environment_failed"
+    remedy = "The end of pip's output is in the round's record; correct python_env, or run the client with --no-env."
 
 
 class EntryPointMissing(TaskFailed):

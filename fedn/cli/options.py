@@ -45,17 +45,24 @@ def of_settings(cls: type[S]) -> Callable[[Command], Command]:
             if f.metadata.get("secret"):
                 continue  # `ps` would show it
             kind = next((t for t in get_args(hints[f.name]) if t is not type(None)), hints[f.name])
-            shown = "" if f.default is MISSING or f.default is None else f"  [default: {f.default}]"
+            shown = "" if f.default is MISSING or f.default is None else f"  [default: {shown_default(f.default)}]"
+            name = f.name.replace("_", "-")
             command = click.option(
-                f"--{f.name.replace('_', '-')}",
+                f"--{name}/--no-{name}" if kind is bool else f"--{name}",
                 f.name,
-                type={int: int, float: float}.get(kind, str),
+                default=None,
+                type={int: int, float: float, bool: bool}.get(kind, str),
                 help=f"{f.metadata['help']}{shown}  [env: {variable(cls, f.name)}]",
             )(command)
         of_file = click.Path(dir_okay=False, path_type=Path)
         return click.option("--settings", "file", type=of_file, help="A YAML file of these settings.")(command)
 
     return decorate
+
+
+def shown_default(value: object) -> str:
+    """A default as a settings file would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def settings_of(cls: type[S], given: dict[str, Any]) -> S:
