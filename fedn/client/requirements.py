@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fedn.errors import ConfigInvalid, EnvironmentFailed
-from fedn.yaml_file import MAX_BYTES, Node, read_yaml
+from fedn.yaml_file import MAX_BYTES, Node, in_words, read_yaml
 
 KEYS = ("name", "build_dependencies", "dependencies")
 NEEDED_BY_HELPERS = ("ml-dtypes", "numpy")  # what `fedn` imports in a script; their versions are in its metadata
@@ -87,7 +87,7 @@ def _of_yaml(folder: Path, name: str) -> Requirements:
 
 def _items(node: Node, key: str) -> list[Node]:
     if not isinstance(node.value, list):
-        raise node.wrong(f"{key}: expected a list")
+        raise node.wrong(f"{key}: expected a list, found {in_words(node.value)}")
     return node.value
 
 
