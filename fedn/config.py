@@ -202,9 +202,9 @@ class ClientSettings(Settings):
             "Make the virtual environment that a package asks for; else scripts run in the client's Python."
         ),
     )
-    env_dir: Path = field(
-        default=Path("~/.cache/fedn/envs"),
-        metadata=rules("Folder of the virtual environments; clients of one user may share it."),
+    env_dir: Path | None = field(
+        default=None,
+        metadata=rules("Folder of the virtual environments, which clients may share; else ~/.cache/fedn/envs."),
     )
     env_timeout_s: float = field(
         default=1800.0,

@@ -28,13 +28,15 @@ from pathlib import Path
 import fedn
 from fedn.client.environment_lock import held, lock_file, ready_file, share
 from fedn.client.requirements import read_requirements, with_own
-from fedn.client.runtime import run_entry_point
+from fedn.client.runtime import run_in_process
+from fedn.client.verdict import Run
 from fedn.config import without_secrets
 from fedn.errors import ConfigInvalid, EnvironmentFailed, FolderUnusable, PackageInvalid, TaskFailed, TaskTimeout
 from fedn.package.project import Manifest
 
 log = logging.getLogger(__name__)
 
+DEFAULT_ROOT = Path("~/.cache/fedn/envs")
 KEEP = 4  # environments that are not in use, the newest
 KEEP_S = 30 * 86400.0  # … and none that was not used for so long
 
@@ -56,10 +58,13 @@ class Python:
 
 
 class Environments:
-    """The virtual environments of one process, in a folder that others share. `enabled=False`: none are made."""
+    """The virtual environments of one process, in a folder that others share. `enabled=False`: none are made.
 
-    def __init__(self, root: Path, *, time_limit_s: float, enabled: bool = True) -> None:
-        self._root = root.expanduser().absolute()
+    One that a task was given is not removed as long as it is among the last four that this process has used.
+    """
+
+    def __init__(self, root: Path | None, *, time_limit_s: float, enabled: bool = True) -> None:
+        self._root = (root or DEFAULT_ROOT).expanduser().absolute()
         self._time_limit_s = time_limit_s
         self._enabled = enabled
         self._making: dict[str, asyncio.Task[None]] = {}
@@ -116,14 +121,7 @@ class Environments:
             with tempfile.NamedTemporaryFile("w", prefix="fedn-env-", suffix=".json") as file:
                 json.dump(spec, file)
                 file.flush()
-                await run_entry_point(
-                    [sys.executable, "-P", "-m", "fedn.client.environment_main"],
-                    [str(place), file.name],
-                    cwd=folder,
-                    environ=without_secrets(os.environ),
-                    time_limit_s=self._time_limit_s,
-                    log=lambda line: log.info("pip: %s", line),
-                )
+                await run_in_process(self._builder(place, file.name, folder), time_limit_s=self._time_limit_s)
         except TaskTimeout as error:
             reason = f"the virtual environment was not made within {self._time_limit_s:g} s"
             raise EnvironmentFailed(reason, **error.detail) from error
@@ -135,6 +133,15 @@ class Environments:
         if not self._use(key):
             raise EnvironmentFailed(f"the virtual environment {place} was removed as soon as it was made")
         log.info("the virtual environment %s was ready after %.1f s", place, time.monotonic() - started)
+
+    def _builder(self, place: Path, spec: str, folder: Path) -> Run:
+        return Run(
+            command=(sys.executable, "-P", "-m", "fedn.client.environment_main"),
+            arguments=(str(place), spec),
+            cwd=folder,
+            environ=without_secrets(os.environ),
+            log=lambda line: log.info("pip: %s", line),
+        )
 
     def _use(self, key: str) -> bool:
         """Whether the environment is there; if it is, it stays so for this process."""

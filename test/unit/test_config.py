@@ -277,3 +277,16 @@ def test_no_secret_is_an_option_of_a_command() -> None:
     shown = [name for parameter in reducer.params for name in parameter.opts]
     assert "--state" in shown
     assert not any(word in name for name in shown for word in ("password", "secret", "access", "user"))
+
+
+@pytest.mark.parametrize(("given", "meant"), [("true", True), ("No", False), ("0", False), ("1", True)])
+def test_a_switch_is_read_from_the_environment(given: str, meant: bool) -> None:
+    assert load(ClientSettings, environ={"FEDN_CLIENT_ENV": given}).env is meant
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="FEDN_CLIENT_ENV: expected true or false, found 'maybe'"):
+        load(ClientSettings, environ={"FEDN_CLIENT_ENV": "maybe"})
+    with pytest.raises(ConfigInvalid, match="env: expected true or false, found 'false'"):
+        load(ClientSettings, environ={}, file=written(tmp_path, 'env: "false"\n'))
+    assert load(ClientSettings, environ={}, file=written(tmp_path, "env: false\n")).env is False
