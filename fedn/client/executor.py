@@ -11,11 +11,12 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from fedn.client.cache import Cache
+from fedn.client.environment import Environments, Python
 from fedn.client.inline import Inline
 from fedn.client.runtime import run_in_process
 from fedn.client.verdict import Log, Run
@@ -77,6 +78,16 @@ class Turns:
         return self._turns.release
 
 
+@dataclass
+class Package:
+    """A compute package that is unpacked here, and what became of it."""
+
+    manifest: Manifest
+    python: Python = field(default_factory=Python)
+    started_up: bool = False
+    starting_up: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class PackageExecutor:
     """Runs the entry points of compute packages, isolated as each asks for."""
 
@@ -86,34 +97,51 @@ class PackageExecutor:
         self._turns = Turns(settings.workers)
         self._workers = Workers(settings.workers)
         self._inline = Inline()
-        self._manifests: dict[str, Manifest] = {}
+        self._environments = Environments(settings.env_dir, time_limit_s=settings.env_timeout_s, enabled=settings.env)
+        self._ready: dict[str, Package] = {}
 
     async def prepare(self, command: pb.RunTask, entry_point: str, fetch: Fetch) -> None:
-        """See `Executor.prepare`; the package is fetched and checked once in each life of the process."""
+        """See `Executor.prepare`; a package is fetched and checked once in each life of the process."""
         async with self._cache.one_at_a_time(command.package):
-            manifest = await self._manifest(command, fetch)
-        if entry_point not in manifest.entry_points:
-            raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
+            package = await self._package(command, fetch)
+            if entry_point not in package.manifest.entry_points:
+                raise EntryPointMissing(f"fedn.yaml of the compute package has no entry point {entry_point!r}")
+            folder = self._cache.package(command.package)
+            package.python = await self._environments.python(command.package, folder, package.manifest)
 
     async def run(self, job: Job) -> None:
-        """See `Executor.run`."""
-        entry = self._manifests[job.package].entry_points[job.entry_point]
-        run = Run(
-            command=entry.command,
-            arguments=(str(job.model), str(job.out)),
-            cwd=self._cache.package(job.package),
-            environ=job.environ,
-            log=job.log,
-        )
+        """See `Executor.run`; before the first task of a package, its `startup` is run once in each life."""
+        package = self._ready[job.package]
+        entry = package.manifest.entry_points[job.entry_point]
         turn = await self._turns.take(job.deadline)
         try:
-            await self._isolated(run, entry, job.seconds_left())
+            await self._start_up(package, job)
+            await self._isolated(self._run(entry, (str(job.model), str(job.out)), job), entry, job.seconds_left())
         finally:
             turn()
 
     async def stop(self) -> None:
         """See `Executor.stop`."""
         await self._workers.stop()
+        await self._environments.stop()
+
+    def _run(self, entry: EntryPoint, arguments: tuple[str, ...], job: Job) -> Run:
+        python = self._ready[job.package].python
+        return Run(
+            command=entry.command,
+            arguments=arguments,
+            cwd=self._cache.package(job.package),
+            environ=python.environ(job.environ),
+            python=python.executable,
+            log=job.log,
+        )
+
+    async def _start_up(self, package: Package, job: Job) -> None:
+        entry = package.manifest.entry_points.get("startup")
+        async with package.starting_up:
+            if entry is not None and not package.started_up:
+                await self._isolated(self._run(entry, (), job), entry, job.seconds_left())
+            package.started_up = True
 
     async def _isolated(self, run: Run, entry: EntryPoint, limit_s: float) -> None:
         match entry.isolation:
@@ -124,16 +152,16 @@ class PackageExecutor:
             case "inline":
                 await self._inline.run(run, time_limit_s=limit_s)
 
-    async def _manifest(self, command: pb.RunTask, fetch: Fetch) -> Manifest:
+    async def _package(self, command: pb.RunTask, fetch: Fetch) -> Package:
         digest = command.package
         folder, archive = self._cache.package(digest), self._cache.archive(digest)
-        if digest not in self._manifests or not folder.is_dir():  # it may have been swept since
+        if digest not in self._ready or not folder.is_dir():  # it may have been swept since
             if command.package_size > self._settings.max_package_bytes:
                 limit = self._settings.max_package_bytes
                 raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
             await fetch(digest, command.package_size, archive)
             # once in each process, also where a folder is there: a power failure may have cut it short
-            self._manifests[digest] = await asyncio.to_thread(unpack, archive, digest, folder)
+            self._ready[digest] = Package(await asyncio.to_thread(unpack, archive, digest, folder))
         os.utime(archive)
         os.utime(folder)
-        return self._manifests[digest]
+        return self._ready[digest]

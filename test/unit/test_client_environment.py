@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from fedn.client.environment_lock import held, lock_file, ready_file
 from fedn.client.requirements import own_requirements
 from fedn.errors import EnvironmentFailed, FolderUnusable, PackageInvalid
 from fedn.package.project import Manifest
+from test.unit.wheels import index_of, wheel
 
 DIGEST = "d" * 64
 LOOK = "import {module}; print({module}.__file__)"
@@ -29,17 +29,8 @@ LOOK = "import {module}; print({module}.__file__)"
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """All that pip can find: hollow wheels in the place of what fedn itself needs, and what a test adds."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    wheel(folder, "numpy", "2.0.0")
-    wheel(folder, "ml_dtypes", "0.5.0")
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
+    """All that pip can find."""
+    return index_of(tmp_path / "index", monkeypatch)
 
 
 @pytest.fixture
@@ -75,22 +66,6 @@ async def all_ended(processes: Iterable[int]) -> None:
         ended, _, _ = await asyncio.to_thread(select.select, [process], [], [], 30)
         os.close(process)
         assert ended
-
-
-def wheel(folder: Path, name: str, version: str, content: str = "") -> Path:
-    """A wheel with one module."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}.py": content,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    path = folder / f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for entry, text in {**files, f"{info}/RECORD": record}.items():
-            archive.writestr(entry, text)
-    return path
 
 
 def manifest(python_env: str | None = "requirements.txt") -> Manifest:

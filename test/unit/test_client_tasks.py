@@ -124,12 +124,12 @@ async def test_a_package_without_the_entry_point_or_that_is_none_is_named(tmp_pa
         await laid.start("c0", settings=set_up.settings())
         assert (await line(set_up)).code == "package_invalid"
         await set_up.stage(laid, ZEROS)
-        set_up.lives[-1].executor._manifests.clear()
+        set_up.lives[-1].executor._ready.clear()
         await laid.start("c0", round_id="r2", settings=set_up.settings())
         await line(set_up, "r2")
-        manifests = set_up.lives[-1].executor._manifests
-        train_only = {"train": manifests[laid.package].entry_points["train"]}
-        manifests[laid.package] = replace(manifests[laid.package], entry_points=train_only)
+        package = set_up.lives[-1].executor._ready[laid.package]
+        train_only = {"train": package.manifest.entry_points["train"]}
+        package.manifest = replace(package.manifest, entry_points=train_only)
         await laid.start("c0", round_id="r3", kind="VALIDATE", settings=set_up.settings())
         assert (await line(set_up, "r3")).code == "entry_point_missing"
 
