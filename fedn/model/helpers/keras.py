@@ -1,0 +1,108 @@
+"""Keras 3 models on any of its backends: functional, sequential and subclassed.
+
+A training script's two lines::
+
+    helper.load(model_in, into=model)
+    helper.save(model_out, model, num_examples=len(images), metrics={"loss": loss})
+
+A model file holds ``model.weights``: trainable or not, so BatchNorm's moving statistics and integer
+counters too, each in its own dtype, a shared one once. What belongs to a client stays there: the
+optimizer's state, the metrics' and the states of random generators (``Dropout``).
+
+A tensor's name is its position in ``model.weights`` and what its layer calls it, ``4.moving_mean``:
+the names of the layers themselves (``dense_7``) count how many the process has made before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from fedn.errors import ModelInvalid
+from fedn.model.helpers.metadata import Metrics, save_metadata, save_metrics
+from fedn.model.helpers.strict import require_same
+from fedn.model.safetensors import load_tensors, write_model
+
+__all__ = ["load", "save", "save_metrics"]
+
+Array = npt.NDArray[Any]
+Model = TypeVar("Model", bound=keras.Model)
+
+_COUNTED = re.compile(r"_\d+$")  # Keras numbers what its maker gave no name: variable_3
+
+
+@overload
+def load(path: str | PathLike[str]) -> dict[str, Array]: ...
+
+
+@overload
+def load(path: str | PathLike[str], into: Model) -> Model: ...
+
+
+def load(path: str | PathLike[str], into: keras.Model | None = None) -> dict[str, Array] | keras.Model:
+    """The model file's arrays by name; bfloat16 is ``ml_dtypes.bfloat16``.
+
+    With `into`, they are copied into that model's weights and the model is returned. Raises
+    `ModelInvalid` for a model that is not built, and `SchemaMismatch` unless names, shapes and dtypes
+    are the same; either leaves `into` as it was.
+    """
+    arrays = load_tensors(Path(path))
+    if into is None:
+        return arrays
+    weights = _weights(into)
+    require_same(arrays, weights)
+    for name, variable in weights.items():
+        variable.assign(arrays[name])
+    for layer in _layers(into):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its weights
+    return into
+
+
+def save(
+    path: str | PathLike[str],
+    model: keras.Model | Mapping[str, npt.ArrayLike],
+    *,
+    num_examples: int | None = None,
+    metrics: Metrics | None = None,
+) -> str:
+    """Write a model, or arrays as `load` gives them, as a model file and return the file's sha256.
+
+    With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for a model that is
+    not built.
+    """
+    tensors = _weights(model) if isinstance(model, keras.Model) else model
+    digest = write_model(Path(path), {name: _to_array(value) for name, value in tensors.items()})
+    save_metadata(path, num_examples=num_examples, metrics=metrics)
+    return digest
+
+
+def _weights(model: keras.Model) -> dict[str, Any]:
+    """The model's Keras variables by name; `ModelInvalid` unless it has made them all."""
+    for layer in _layers(model):
+        if not layer.built and _makes_weights(layer):
+            raise ModelInvalid(
+                f"layer {layer.name!r} of the model {model.name!r} is not built, so it has no weights yet: "
+                "build the model first, or call it once on a batch of examples"
+            )
+    return {f"{i}.{_COUNTED.sub('', variable.name)}": variable for i, variable in enumerate(model.weights)}
+
+
+def _makes_weights(layer: Any) -> bool:
+    return isinstance(layer, keras.Model) or type(layer).build is not keras.layers.Layer.build
+
+
+def _layers(model: keras.Model) -> list[Any]:
+    """The model and all layers in it, however deep; Keras shows only those right below a model."""
+    return list(model._flatten_layers())
+
+
+def _to_array(value: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(value))
