@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from fedn.errors import ModelInvalid, ModelTooLarge
 from fedn.model.header import header_bytes, parse_header
 from fedn.model.schema import Limits, Schema
 from fedn.model.whole import whole_file
+
+Array = npt.NDArray[Any]
 
 DEFAULT_LIMITS = Limits()
 _CHUNK = 2**20  # bytes held at a time when a file is streamed
@@ -72,33 +74,39 @@ def canonical_header(schema: Schema) -> bytes:
     return header_bytes(schema.tensors)
 
 
-def write_model(path: Path, tensors: Mapping[str, npt.NDArray[Any]]) -> str:
+def write_model(path: Path, tensors: Mapping[str, Array], *, synced: bool = True) -> str:
     """Write named arrays in canonical form; returns the sha256 of the bytes, in hex.
 
     Raises ModelInvalid for a dtype or name that a model cannot hold.
     """
-    schema = Schema.of(tensors)
+    return write_tensors(path, Schema.of(tensors), tensors.__getitem__, synced=synced)
+
+
+def write_tensors(path: Path, schema: Schema, tensor: Callable[[str], Array], *, synced: bool = True) -> str:
+    """Write a model whose tensors are asked for by name, one at a time; returns the sha256 of the bytes, in hex."""
     header = canonical_header(schema)
     digest = hashlib.sha256(header)
-    with whole_file(path) as file:
+    with whole_file(path, synced=synced) as file:
         file.write(header)
         for spec in schema.tensors:
-            data = np.ascontiguousarray(tensors[spec.name], dtype=spec.numpy).reshape(-1).view(np.uint8)
+            data = np.ascontiguousarray(tensor(spec.name), dtype=spec.numpy).reshape(-1).view(np.uint8)
             file.write(data.data)
             digest.update(data.data)
     return digest.hexdigest()
 
 
-def load_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+def load_tensors(path: Path) -> dict[str, Array]:
     """All tensors of a model file by name, in memory of their own. Raises ModelInvalid, ModelTooLarge."""
-    model = open_model(path)
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    with path.open("rb", buffering=0) as file:
+    return dict(read_tensors(open_model(path)))
+
+
+def read_tensors(model: ModelFile) -> Iterator[tuple[str, Array]]:
+    """The tensors with their names, one at a time, each in memory of its own."""
+    with model.path.open("rb", buffering=0) as file:
         for spec, offset in zip(model.schema.tensors, model.offsets, strict=True):
             data = np.empty(spec.nbytes, np.uint8)
             read_exactly(file.fileno(), data, model.data_start + offset)
-            tensors[spec.name] = data.view(spec.numpy).reshape(spec.shape)
-    return tensors
+            yield spec.name, data.view(spec.numpy).reshape(spec.shape)
 
 
 def canonicalise(source: Path, destination: Path) -> str:

@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from fedn.errors import ModelInvalid
 
@@ -46,6 +45,20 @@ class Limits:
     max_tensors: int = 100_000
     max_dims: int = 16
     max_name: int = 1024  # characters
+
+
+class Shaped(Protocol):
+    """An array, or what tells as much of one as a schema holds."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +97,7 @@ class TensorSpec:
         return DTYPES[self.dtype]
 
     @classmethod
-    def of(cls, name: str, array: npt.NDArray[Any]) -> TensorSpec:
+    def of(cls, name: str, array: Shaped) -> TensorSpec:
         """The spec of an array; ModelInvalid for a dtype that a model cannot hold."""
         dtype = _NAMES.get(array.dtype.newbyteorder("<"))
         if dtype is None:
@@ -107,7 +120,7 @@ class Schema:
             raise ModelInvalid("two tensors have the same name")
 
     @classmethod
-    def of(cls, tensors: Mapping[str, npt.NDArray[Any]]) -> Schema:
+    def of(cls, tensors: Mapping[str, Shaped]) -> Schema:
         """The schema of named arrays."""
         return cls(tuple(TensorSpec.of(name, array) for name, array in tensors.items()))
 

@@ -11,19 +11,22 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
     """Write ``path`` under a temporary name beside it; when the block ends well it is synced and renamed.
 
-    When the block raises, nothing is left behind and what was at ``path`` before stays.
+    Not `synced`, it survives the death of the process, but not of the machine. When the block raises,
+    nothing is left behind and what was at ``path`` before stays.
     """
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.part")
     try:
         with part.open("xb+") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         part.replace(path)
-        _sync_folder(path.parent)
+        if synced:
+            _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

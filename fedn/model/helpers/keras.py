@@ -27,8 +27,9 @@ import numpy.typing as npt
 
 from fedn.errors import ModelInvalid
 from fedn.model.helpers.metadata import Metrics, save_metadata, save_metrics
-from fedn.model.helpers.strict import require_same
-from fedn.model.safetensors import load_tensors, write_model
+from fedn.model.helpers.strict import Outline, fill
+from fedn.model.safetensors import load_tensors, write_model, write_tensors
+from fedn.model.schema import Schema
 
 __all__ = ["load", "save", "save_metrics"]
 
@@ -53,13 +54,10 @@ def load(path: str | PathLike[str], into: keras.Model | None = None) -> dict[str
     `ModelInvalid` for a model that is not built, and `SchemaMismatch` unless names, shapes and dtypes
     are the same; either leaves `into` as it was.
     """
-    arrays = load_tensors(Path(path))
     if into is None:
-        return arrays
+        return load_tensors(Path(path))
     weights = _weights(into)
-    require_same(arrays, weights)
-    for name, variable in weights.items():
-        variable.assign(arrays[name])
+    fill(path, _outlines(weights), lambda name, array: weights[name].assign(array))
     for layer in _layers(into):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with copies of its weights
@@ -78,8 +76,12 @@ def save(
     With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for a model that is
     not built.
     """
-    tensors = _weights(model) if isinstance(model, keras.Model) else model
-    digest = write_model(Path(path), {name: _to_array(value) for name, value in tensors.items()})
+    if isinstance(model, keras.Model):
+        weights = _weights(model)
+        schema = Schema.of(_outlines(weights))
+        digest = write_tensors(Path(path), schema, lambda name: _to_array(weights[name]), synced=False)
+    else:
+        digest = write_model(Path(path), {name: np.asarray(array) for name, array in model.items()}, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
     return digest
 
@@ -104,5 +106,9 @@ def _layers(model: keras.Model) -> list[Any]:
     return list(model._flatten_layers())
 
 
-def _to_array(value: Any) -> Array:
-    return np.asarray(keras.ops.convert_to_numpy(value))
+def _outlines(weights: Mapping[str, Any]) -> dict[str, Outline]:
+    return {name: Outline(tuple(variable.shape), np.dtype(variable.dtype)) for name, variable in weights.items()}
+
+
+def _to_array(variable: Any) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(variable))

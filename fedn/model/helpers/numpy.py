@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedn.model.helpers.metadata import Metrics, save_metadata, save_metrics
-from fedn.model.helpers.strict import require_same
+from fedn.model.helpers.strict import fill
 from fedn.model.safetensors import load_tensors, write_model
 
 __all__ = ["load", "save", "save_metrics"]
@@ -40,12 +40,9 @@ def load(path: str | PathLike[str], into: Mapping[str, Array] | None = None) -> 
     With `into`, its arrays are overwritten in place and `into` is returned; raises `SchemaMismatch`,
     and leaves it as it was, unless names, shapes and dtypes are the same.
     """
-    arrays = load_tensors(Path(path))
     if into is None:
-        return arrays
-    require_same(arrays, into)
-    for name, array in arrays.items():
-        into[name][...] = array
+        return load_tensors(Path(path))
+    fill(path, into, lambda name, array: np.copyto(into[name], array))
     return into
 
 
@@ -57,6 +54,6 @@ def save(
     metrics: Metrics | None = None,
 ) -> str:
     """Write a model file and return its sha256; with `num_examples`, ``<path>-metadata`` too."""
-    digest = write_model(Path(path), {name: np.asarray(value) for name, value in model.items()})
+    digest = write_model(Path(path), {name: np.asarray(value) for name, value in model.items()}, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
     return digest

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from sklearn.base import clone, is_classifier
 
 from fedn.errors import ModelInvalid, SchemaMismatch
 from fedn.model.helpers.metadata import Metrics, save_metadata, save_metrics
-from fedn.model.helpers.strict import describe, require_same
+from fedn.model.helpers.strict import Outline, describe, require_same
 from fedn.model.safetensors import load_tensors, write_model
 
 __all__ = ["initialise", "load", "save", "save_metrics"]
@@ -81,10 +82,13 @@ def load(path: str | PathLike[str], into: Estimator, *, classes: Iterable[Any] |
     that such an estimator has.
     """
     arrays = load_tensors(Path(path))
-    model = into if _is_fitted(into) else _template_for(into, arrays, classes)
-    require_same(arrays, _parameters(model))
-    if model is not into:
-        _adopt(into, model)
+    if _is_fitted(into):
+        require_same(arrays, _parameters(into))
+    else:
+        n_features, template = _template_for(into, arrays, classes)
+        require_same(arrays, _outlines(into, template, n_features))
+        template.n_features_in_ = n_features
+        _adopt(into, template)
     _assign(into, arrays)
     return into
 
@@ -101,7 +105,7 @@ def save(
     With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for an estimator
     without parameters.
     """
-    digest = write_model(Path(path), _parameters(model))
+    digest = write_model(Path(path), _parameters(model), synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
     return digest
 
@@ -130,6 +134,17 @@ def _assign(estimator: Any, arrays: Mapping[str, Array]) -> None:
     else:
         estimator.coef_ = arrays["coef_"]
         estimator.intercept_ = arrays["intercept_"][()]  # a number where scikit-learn has a number
+        if getattr(estimator, "average", 0):
+            _average_anew(estimator)
+
+
+def _average_anew(estimator: Any) -> None:
+    """The steps of averaged SGD go on from ``coef_``, and their average is that of the steps to come."""
+    estimator.t_ = 1.0
+    for name in ("coef", "intercept"):
+        now = getattr(estimator, f"{name}_")
+        setattr(estimator, f"_standard_{name}", now)
+        setattr(estimator, f"_average_{name}", np.zeros_like(now))
 
 
 def _template(estimator: Any, n_features: int, targets: Array, dtype: npt.DTypeLike) -> Any:
@@ -152,8 +167,12 @@ def _template(estimator: Any, n_features: int, targets: Array, dtype: npt.DTypeL
     return template
 
 
-def _template_for(estimator: Any, arrays: Mapping[str, Array], classes: Iterable[Any] | None) -> Any:
-    """The template whose parameters have the sizes that a model file's arrays ask for."""
+def _template_for(estimator: Any, arrays: Mapping[str, Array], classes: Iterable[Any] | None) -> tuple[int, Any]:
+    """How many features a model file's arrays ask for, and a template of one feature and layers of one neuron.
+
+    A template as large as the model would need several times its memory to be fitted.
+    """
+    thin = clone(estimator)
     if "coefs_.0" in arrays:
         last = f"coefs_.{sum(name.startswith('coefs_.') for name in arrays) - 1}"
         weights, outputs = _weights(arrays, "coefs_.0", dims=(2,)), _weights(arrays, last, dims=(2,)).shape[1]
@@ -161,11 +180,31 @@ def _template_for(estimator: Any, arrays: Mapping[str, Array], classes: Iterable
     else:
         weights = _weights(arrays, "coef_", dims=(1, 2))
         n_features, columns = weights.shape[-1], len(weights) if weights.ndim == 2 else None
+    if hasattr(thin, "hidden_layer_sizes"):
+        thin.set_params(hidden_layer_sizes=(1,) * len(_hidden(estimator)))
     if is_classifier(estimator):
         targets = _class_labels(max(columns or 2, 2), classes)
     else:
         targets = np.ones(2 if columns is None else (2, columns))
-    return _template(estimator, n_features, targets, weights.dtype)
+    return n_features, _template(thin, 1, targets, weights.dtype)
+
+
+def _outlines(estimator: Any, template: Any, n_features: int) -> dict[str, Outline]:
+    """The parameters that `estimator` would have if it were fitted as its thin template was."""
+    if hasattr(template, "coefs_"):
+        units, dtype = [n_features, *_hidden(estimator), template.n_outputs_], template.coefs_[0].dtype
+        layers = {f"coefs_.{i}": Outline(shape, dtype) for i, shape in enumerate(pairwise(units))}
+        return layers | {f"intercepts_.{i}": Outline((size,), dtype) for i, size in enumerate(units[1:])}
+    coef, intercept = _parameters(template).values()
+    return {
+        "coef_": Outline((*coef.shape[:-1], n_features), coef.dtype),
+        "intercept_": Outline(intercept.shape, intercept.dtype),
+    }
+
+
+def _hidden(estimator: Any) -> list[int]:
+    sizes = estimator.hidden_layer_sizes
+    return [int(size) for size in sizes] if isinstance(sizes, Iterable) else [int(sizes)]
 
 
 def _weights(arrays: Mapping[str, Array], name: str, *, dims: tuple[int, ...]) -> Array:

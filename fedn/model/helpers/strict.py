@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from fedn.errors import SchemaMismatch
+from fedn.model.safetensors import open_model, read_tensors
 
 
 class Tensor(Protocol):
@@ -20,6 +27,27 @@ class Tensor(Protocol):
     def dtype(self) -> object:
         """The type of the elements; its str() names it."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """The shape and dtype of a tensor, without its data."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def fill(
+    path: str | PathLike[str], expected: Mapping[str, Tensor], put: Callable[[str, npt.NDArray[Any]], object]
+) -> None:
+    """`put` a model file's tensors into a model, one at a time; none if they are not those it has.
+
+    Raises `SchemaMismatch`, ModelInvalid, ModelTooLarge.
+    """
+    model = open_model(Path(path))
+    require_same({spec.name: Outline(spec.shape, spec.numpy) for spec in model.schema.tensors}, expected)
+    for name, array in read_tensors(model):
+        put(name, array)
 
 
 def require_same(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

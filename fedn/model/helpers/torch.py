@@ -67,7 +67,8 @@ def save(
     no tensor.
     """
     state = model.state_dict() if isinstance(model, torch.nn.Module) else model
-    digest = write_model(Path(path), {name: _to_array(tensor) for name, tensor in _only_tensors(state).items()})
+    arrays = {name: _to_array(tensor) for name, tensor in _only_tensors(state).items()}
+    digest = write_model(Path(path), arrays, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
     return digest
 
@@ -80,10 +81,11 @@ def _only_tensors(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tenso
 
 
 def _to_array(tensor: torch.Tensor) -> Array:
-    dense = tensor.detach().cpu().contiguous()
-    if dense.dtype == torch.bfloat16:  # NumPy has none of its own: the bits change hands as int16
-        return dense.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-    return dense.numpy()
+    """The tensor's own memory as an array, if it is on the CPU."""
+    plain = tensor.detach().cpu()
+    if plain.dtype == torch.bfloat16:  # NumPy has none of its own: the bits change hands as int16
+        return plain.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return plain.numpy()
 
 
 def _to_tensor(array: Array) -> torch.Tensor:
