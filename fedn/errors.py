@@ -8,6 +8,9 @@
     │   ├── ModelInvalid               not a safetensors file that we accept
     │   │   └── ModelTooLarge              larger than the limits allow
     │   ├── PackageInvalid             not a compute package that we accept
+    │   ├── HelperUnknown              no model helper goes by that name
+    │   ├── HelperInvalid              a package's helper cannot be imported, or lacks a function
+    │   ├── FrameworkMissing           the framework of a helper is not installed
     │   ├── TrailFileInvalid           not the file of a model trail
     │   └── UpdateRefused              an update that must not be folded
     │       ├── SchemaMismatch             other names, shapes or dtypes than the global model
@@ -143,6 +146,27 @@ class PackageInvalid(BadInput):
 
     code = "package_invalid"
     remedy = "Build the package with `fedn package create`."
+
+
+class HelperUnknown(BadInput):
+    """No model helper goes by that name here."""
+
+    code = "helper_unknown"
+    remedy = "Choose one of those that the reason lists, or install the package that offers it."
+
+
+class HelperInvalid(BadInput):
+    """The helper that a package offers cannot be imported, or lacks a function."""
+
+    code = "helper_invalid"
+    remedy = "Correct the package that the reason names; docs/helpers.md says what a helper is."
+
+
+class FrameworkMissing(BadInput):
+    """The framework of a helper is not installed."""
+
+    code = "framework_missing"
+    remedy = "Install what the reason names where the script runs, or add it to python_env."
 
 
 class TrailFileInvalid(BadInput):

@@ -26,7 +26,7 @@ def save_metadata(model: str | PathLike[str], *, num_examples: SupportsIndex | N
         return
     if num_examples is None:
         raise BadNumExamples("metrics were given without num_examples")
-    document = {"num_examples": _count(num_examples), "metrics": _numbers(metrics or {})}
+    document = {"num_examples": count(num_examples), "metrics": _numbers(metrics or {})}
     _write(Path(fspath(model) + "-metadata"), document)
 
 
@@ -38,29 +38,33 @@ def save_metrics(path: str | PathLike[str], metrics: Metrics, *, num_examples: S
     """
     if "num_examples" in metrics:
         raise OutputInvalid("num_examples is given twice: once as a metric")
-    _write(Path(path), {**_numbers(metrics), "num_examples": _count(num_examples)})
+    _write(Path(path), {**_numbers(metrics), "num_examples": count(num_examples)})
 
 
-def _count(num_examples: SupportsIndex) -> int:
+def count(num_examples: SupportsIndex) -> int:
+    """The number of examples as an integer. Raises `BadNumExamples` unless it is one above 0."""
     try:
-        count = operator.index(num_examples)
+        number = operator.index(num_examples)
     except TypeError:
         raise BadNumExamples(f"num_examples is {num_examples!r}, not an integer") from None
-    if isinstance(num_examples, bool) or count <= 0:
+    if isinstance(num_examples, bool) or number <= 0:
         raise BadNumExamples(f"num_examples is {num_examples!r}, not a number of examples above 0")
-    return count
+    return number
+
+
+def finite(name: str, value: SupportsFloat) -> float:
+    """A metric's value. Raises `OutputInvalid` unless it is a finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise OutputInvalid(f"metric {name!r} is {value!r}, not a number") from None
+    if not math.isfinite(number):
+        raise OutputInvalid(f"metric {name!r} is {number}, not a finite number")
+    return number
 
 
 def _numbers(metrics: Metrics) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for name, value in metrics.items():
-        try:
-            numbers[name] = float(value)
-        except (TypeError, ValueError):
-            raise OutputInvalid(f"metric {name!r} is {value!r}, not a number") from None
-        if not math.isfinite(numbers[name]):
-            raise OutputInvalid(f"metric {name!r} is {numbers[name]}, not a finite number")
-    return numbers
+    return {name: finite(name, value) for name, value in metrics.items()}
 
 
 def _write(path: Path, document: Mapping[str, object]) -> None:
