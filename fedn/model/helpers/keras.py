@@ -76,14 +76,12 @@ def save(
     With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for a model that is
     not built.
     """
-    if isinstance(model, keras.Model):
-        weights = _weights(model)
-        schema = Schema.of(_outlines(weights))
-        digest = write_tensors(Path(path), schema, lambda name: _to_array(weights[name]), synced=False)
-    else:
-        digest = write_model(Path(path), {name: np.asarray(array) for name, array in model.items()}, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
-    return digest
+    if not isinstance(model, keras.Model):
+        return write_model(Path(path), {name: np.asarray(array) for name, array in model.items()}, synced=False)
+    weights = _weights(model)
+    schema = Schema.of(_outlines(weights))
+    return write_tensors(Path(path), schema, lambda name: _to_array(weights[name]), synced=False)
 
 
 def _weights(model: keras.Model) -> dict[str, Any]:
@@ -111,4 +109,10 @@ def _outlines(weights: Mapping[str, Any]) -> dict[str, Outline]:
 
 
 def _to_array(variable: Any) -> Array:
-    return np.asarray(keras.ops.convert_to_numpy(variable))
+    """The variable's data. (Keras converts by ``np.array(tensor)``, of which NumPy 2 warns.)"""
+    value = variable.value
+    if keras.backend.backend() == "torch":
+        from fedn.model.helpers.torch import to_array  # only where torch is there
+
+        return to_array(value)
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)

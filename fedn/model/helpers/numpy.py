@@ -54,6 +54,5 @@ def save(
     metrics: Metrics | None = None,
 ) -> str:
     """Write a model file and return its sha256; with `num_examples`, ``<path>-metadata`` too."""
-    digest = write_model(Path(path), {name: np.asarray(value) for name, value in model.items()}, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
-    return digest
+    return write_model(Path(path), {name: np.asarray(value) for name, value in model.items()}, synced=False)

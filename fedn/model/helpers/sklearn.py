@@ -105,9 +105,8 @@ def save(
     With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for an estimator
     without parameters.
     """
-    digest = write_model(Path(path), _parameters(model), synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
-    return digest
+    return write_model(Path(path), _parameters(model), synced=False)
 
 
 def _is_fitted(estimator: object) -> bool:

@@ -66,11 +66,10 @@ def save(
     With `num_examples`, ``<path>-metadata`` is written too. Raises `ModelInvalid` for state that is
     no tensor.
     """
-    state = model.state_dict() if isinstance(model, torch.nn.Module) else model
-    arrays = {name: _to_array(tensor) for name, tensor in _only_tensors(state).items()}
-    digest = write_model(Path(path), arrays, synced=False)
     save_metadata(path, num_examples=num_examples, metrics=metrics)
-    return digest
+    state = model.state_dict() if isinstance(model, torch.nn.Module) else model
+    arrays = {name: to_array(tensor) for name, tensor in _only_tensors(state).items()}
+    return write_model(Path(path), arrays, synced=False)
 
 
 def _only_tensors(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
@@ -80,7 +79,7 @@ def _only_tensors(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tenso
     return state
 
 
-def _to_array(tensor: torch.Tensor) -> Array:
+def to_array(tensor: torch.Tensor) -> Array:
     """The tensor's own memory as an array, if it is on the CPU."""
     plain = tensor.detach().cpu()
     if plain.dtype == torch.bfloat16:  # NumPy has none of its own: the bits change hands as int16
