@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, isolation, memory, operations, rounds, stores, transfer
+from bench import fold, helpers, isolation, memory, operations, rounds, stores, transfer
 from bench.figure import Figure
 
 
@@ -46,6 +46,10 @@ def test_isolation_runs() -> None:
     figures = isolation.run({"numpy": "numpy"})
     assert positive(figures)
     assert [figure.name for figure in figures] == ["task, numpy, process", "task, numpy, worker", "task, numpy, inline"]
+
+
+def test_helpers_runs() -> None:
+    assert positive(helpers.run(size=100_000, runs=1))
 
 
 def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(
