@@ -8,6 +8,11 @@
     │   ├── ModelInvalid               not a safetensors file that we accept
     │   │   └── ModelTooLarge              larger than the limits allow
     │   ├── PackageInvalid             not a compute package that we accept
+    │   │   ├── PackagePathOutside         a path in it leads out of its folder
+    │   │   ├── PackageLink                it holds a link
+    │   │   ├── PackageDevice              it holds a device or a pipe
+    │   │   ├── PackageTooLarge            more files or bytes than the limits allow
+    │   │   └── NoEntryPoint               its fedn.yaml has no entry point `train`
     │   ├── HelperUnknown              no model helper goes by that name
     │   ├── HelperInvalid              a package's helper cannot be imported, or lacks a function
     │   ├── FrameworkMissing           the framework of a helper is not installed
@@ -51,7 +56,8 @@
     │   └── QuorumNotMet               fewer updates than clients_required
     ├── TaskFailed                 a client could not do what it was asked
     │   ├── EnvironmentFailed          the package's virtual environment could not be made
-    │   ├── EntryPointMissing          the package names no such entry point, or its command is not there
+    │   ├── EntryPointMissing          the package names no such entry point
+    │   │   └── CommandMissing             the command of the entry point is not there
     │   ├── EntryPointFailed           the script ended with an exit code other than 0
     │   ├── EntryPointKilled           the script was killed by a signal, twice
     │   ├── TaskTimeout                the script ran past its time limit
@@ -146,6 +152,42 @@ class PackageInvalid(BadInput):
 
     code = "package_invalid"
     remedy = "Build the package with `fedn package create`."
+
+
+class PackagePathOutside(PackageInvalid):
+    """A path in the compute package is absolute, or leads out of its folder."""
+
+    code = "package_path_outside"
+
+
+class PackageLink(PackageInvalid):
+    """The compute package holds a symbolic or a hard link."""
+
+    code = "package_link"
+    remedy = "Put the file itself into the project, or leave the link out by .fednignore."
+
+
+class PackageDevice(PackageInvalid):
+    """The compute package holds a device, a pipe or a socket."""
+
+    code = "package_device"
+    remedy = "Leave it out by .fednignore; a package holds plain files only."
+
+
+class PackageTooLarge(PackageInvalid):
+    """The compute package holds more files or bytes than the limits allow."""
+
+    code = "package_too_large"
+    http = 413
+    grpc = "RESOURCE_EXHAUSTED"
+    remedy = "Leave out by .fednignore what the clients do not need; or raise max_package_bytes at every role."
+
+
+class NoEntryPoint(PackageInvalid):
+    """The compute package's fedn.yaml has no entry point `train`."""
+
+    code = "no_entry_point"
+    remedy = "Add `train` to entry_points in fedn.yaml."
 
 
 class HelperUnknown(BadInput):
@@ -498,10 +540,17 @@ class EnvironmentFailed(TaskFailed):
 
 
 class EntryPointMissing(TaskFailed):
-    """The compute package names no such entry point, or its command is not there."""
+    """The compute package names no such entry point."""
 
     code = "entry_point_missing"
     remedy = "Correct entry_points in fedn.yaml, and upload the package again."
+
+
+class CommandMissing(EntryPointMissing):
+    """The command of an entry point, or the script that it names, is not there or cannot be run."""
+
+    code = "command_missing"
+    remedy = "Correct the command in fedn.yaml; the script must be in the package, the program on the client."
 
 
 class EntryPointFailed(TaskFailed):

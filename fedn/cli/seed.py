@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedn.config import without_secrets
-from fedn.errors import BadInput, EntryPointFailed, EntryPointMissing
+from fedn.errors import BadInput, CommandMissing, EntryPointFailed
 from fedn.package.project import Project
 
 
@@ -31,7 +31,7 @@ def write_seed(project: Project, destination: Path, *, seed: int, environ: Mappi
             check=False,
         )
     except OSError as error:
-        raise EntryPointMissing(f"init_model: {first}: {error.strerror}") from None
+        raise CommandMissing(f"init_model: {first}: {error.strerror}") from None
     if done.returncode != 0 or not destination.exists():
         tail = done.stderr.decode(errors="replace")
         raise EntryPointFailed("init_model did not write the seed model", stderr_tail=tail)

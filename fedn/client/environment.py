@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import fedn
+from fedn.client.blame import cause_of
 from fedn.client.environment_lock import held, lock_file, ready_file, share
 from fedn.client.requirements import read_requirements, with_own
 from fedn.client.runtime import run_in_process
@@ -126,7 +127,8 @@ class Environments:
             reason = f"the virtual environment was not made within {self._time_limit_s:g} s"
             raise EnvironmentFailed(reason, **error.detail) from error
         except TaskFailed as error:
-            reason = f"the virtual environment could not be made: {last_line(error) or error.reason}"
+            cause = cause_of(str(error.detail.get("stderr_tail", ""))) or error.reason
+            reason = f"the virtual environment could not be made: {cause}"
             raise EnvironmentFailed(reason, **error.detail) from error
         finally:
             await asyncio.to_thread(self._sweep)
@@ -190,9 +192,3 @@ def remove(place: Path) -> None:
         ready_file(place).unlink(missing_ok=True)  # first: half an environment must not be trusted
         shutil.rmtree(place, ignore_errors=True)
         lock_file(place).unlink(missing_ok=True)
-
-
-def last_line(error: TaskFailed) -> str:
-    """The last line that says something of what stderr ended with."""
-    lines = str(error.detail.get("stderr_tail", "")).split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -22,7 +22,7 @@ from fedn.client.runtime import run_in_process
 from fedn.client.verdict import Log, Run
 from fedn.client.workers import Workers
 from fedn.config import ClientSettings
-from fedn.errors import EntryPointMissing, PackageInvalid, TaskTimeout
+from fedn.errors import EntryPointMissing, PackageTooLarge, TaskTimeout
 from fedn.package.archive import unpack
 from fedn.package.entry_point import EntryPoint
 from fedn.package.project import Manifest
@@ -158,7 +158,7 @@ class PackageExecutor:
         if digest not in self._ready or not folder.is_dir():  # it may have been swept since
             if command.package_size > self._settings.max_package_bytes:
                 limit = self._settings.max_package_bytes
-                raise PackageInvalid(f"the package has {command.package_size} bytes; this client's limit is {limit}")
+                raise PackageTooLarge(f"the package has {command.package_size} bytes; this client's limit is {limit}")
             await fetch(digest, command.package_size, archive)
             # once in each process, also where a folder is there: a power failure may have cut it short
             self._ready[digest] = Package(await asyncio.to_thread(unpack, archive, digest, folder))

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from fedn.errors import EntryPointMissing, TaskFailed
+from fedn.errors import CommandMissing, TaskFailed
 
 GRACE_S = 2.0  # between SIGTERM and SIGKILL
 NOT_THERE = (errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ENOTDIR, errno.EISDIR)
@@ -29,7 +29,7 @@ async def start(
 ) -> Process:
     """Start a program in a session of its own; it inherits the descriptors in `keep`.
 
-    Raises EntryPointMissing when the program is not there, TaskFailed when it cannot be started.
+    Raises CommandMissing when the program is not there, TaskFailed when it cannot be started.
     """
     try:
         return await asyncio.create_subprocess_exec(
@@ -38,7 +38,7 @@ async def start(
     except OSError as error:
         reason = f"cannot run {words[0]!r}: {error.strerror}"
         if error.errno in NOT_THERE and cwd.is_dir():
-            raise EntryPointMissing(reason, stderr_tail="") from error
+            raise CommandMissing(reason, stderr_tail="") from error
         raise TaskFailed(reason if cwd.is_dir() else f"there is no folder {cwd}", stderr_tail="") from error
 
 

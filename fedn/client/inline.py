@@ -24,7 +24,7 @@ class Inline:
 
     async def run(self, run: Run, *, time_limit_s: float) -> Finished:
         """As `runtime.run_in_process`, in this process."""
-        return await judged(lambda limit_s: self._attempt(run, limit_s), shown=run.shown, time_limit_s=time_limit_s)
+        return await judged(lambda limit_s: self._attempt(run, limit_s), run=run, time_limit_s=time_limit_s)
 
     async def _attempt(self, run: Run, limit_s: float) -> Ended:
         out, err = Heard(run.log), Heard(run.log)

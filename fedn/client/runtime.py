@@ -20,10 +20,10 @@ from fedn.client.verdict import Ended, Finished, Run, judged
 async def run_in_process(run: Run, *, time_limit_s: float) -> Finished:
     """Run an entry point in a process of its own; one that a signal killed is run once more, in the time left.
 
-    Raises EntryPointMissing, EntryPointFailed, EntryPointKilled and TaskTimeout, each with the last 64 KiB of the
+    Raises CommandMissing, EntryPointFailed, EntryPointKilled and TaskTimeout, each with the last 64 KiB of the
     script's stderr in ``detail["stderr_tail"]``. Nothing of the script is left when this returns.
     """
-    return await judged(lambda limit_s: _attempt(run, limit_s), shown=run.shown, time_limit_s=time_limit_s)
+    return await judged(lambda limit_s: _attempt(run, limit_s), run=run, time_limit_s=time_limit_s)
 
 
 async def _attempt(run: Run, limit_s: float) -> Ended:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedn.errors import EntryPointFailed, EntryPointKilled, TaskTimeout
-from fedn.package.entry_point import PYTHONS
+from fedn.client.blame import failed
+from fedn.errors import CommandMissing, EntryPointKilled, TaskTimeout
+from fedn.package.entry_point import PYTHONS, is_python_script
 
 Log = Callable[[str], None]
 
@@ -65,13 +66,14 @@ class Finished:
     stderr_tail: str
 
 
-async def judged(attempt: Callable[[float], Awaitable[Ended]], *, shown: str, time_limit_s: float) -> Finished:
+async def judged(attempt: Callable[[float], Awaitable[Ended]], *, run: Run, time_limit_s: float) -> Finished:
     """The outcome of `attempt`, which is given the seconds it has; one that a signal killed is made once more.
 
-    Raises EntryPointFailed, EntryPointKilled and TaskTimeout, each with the last 64 KiB of the script's stderr in
-    ``detail["stderr_tail"]``.
+    Raises CommandMissing, EntryPointFailed (or what a helper raised in the script), EntryPointKilled and TaskTimeout,
+    each with the last 64 KiB of the script's stderr in ``detail["stderr_tail"]``.
     """
-    started = time.monotonic()
+    require_script(run)
+    started, shown = time.monotonic(), run.shown
     ended = await attempt(time_limit_s)
     if ended.was_killed:
         ended = await attempt(time_limit_s - (time.monotonic() - started))
@@ -81,9 +83,14 @@ async def judged(attempt: Callable[[float], Awaitable[Ended]], *, shown: str, ti
     if ended.exit_code < 0:
         raise EntryPointKilled(f"`{shown}` was killed by {_name(-ended.exit_code)}, twice", stderr_tail=tail)
     if ended.exit_code > 0:
-        reason = f"`{shown}` ended with exit code {ended.exit_code}"
-        raise EntryPointFailed(reason, stderr_tail=tail, exit_code=ended.exit_code)
+        raise failed(shown, ended.exit_code, tail)
     return Finished(time.monotonic() - started, ended.stdout_tail, tail)
+
+
+def require_script(run: Run) -> None:
+    """Raises CommandMissing when the script that Python is to run is not there: Python itself would end with 2."""
+    if is_python_script(run.command) and run.cwd.is_dir() and not (run.cwd / run.command[1]).is_file():
+        raise CommandMissing(f"`{run.shown}`: there is no file {run.command[1]!r} in the package", stderr_tail="")
 
 
 def _name(number: int) -> str:

@@ -40,7 +40,7 @@ class Worker:
 
     @classmethod
     async def start(cls, python: str, *, cwd: Path, environ: Mapping[str, str]) -> Worker:
-        """Start a worker. Raises EntryPointMissing when there is no such Python."""
+        """Start a worker. Raises CommandMissing when there is no such Python."""
         ours, its = socket.socketpair()
         read_end, write_end = os.pipe()
         try:

@@ -48,7 +48,7 @@ class Workers:
             finally:
                 self._busy -= 1
 
-        return await judged(attempt, shown=run.shown, time_limit_s=time_limit_s)
+        return await judged(attempt, run=run, time_limit_s=time_limit_s)
 
     async def stop(self) -> None:
         """End all that are idle; those that are busy end with their tasks."""

@@ -18,7 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedn.errors import ConfigInvalid, DigestMismatch, FolderUnusable, NotFound, PackageInvalid
+from fedn.errors import (
+    ConfigInvalid,
+    DigestMismatch,
+    FolderUnusable,
+    NotFound,
+    PackageDevice,
+    PackageInvalid,
+    PackageLink,
+)
 from fedn.package.ignore import Ignore
 from fedn.package.project import FILE, Manifest, Project
 from fedn.package.tar import Member, members
@@ -127,8 +135,8 @@ def _walk(folder: Path, prefix: str, ignore: Ignore) -> Iterator[tuple[str, Path
         elif stat.S_ISREG(mode):
             yield name, path
         else:
-            kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
-            raise PackageInvalid(f"{path} is {kind}; a package holds plain files only (.fednignore leaves it out)")
+            wrong, kind = (PackageLink, "a symbolic link") if stat.S_ISLNK(mode) else (PackageDevice, "no plain file")
+            raise wrong(f"{path} is {kind}; a package holds plain files only (.fednignore leaves it out)")
 
 
 def _add(tar: tarfile.TarFile, name: str, path: Path) -> None:

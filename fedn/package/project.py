@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from fedn.errors import ConfigInvalid
+from fedn.errors import ConfigInvalid, NoEntryPoint
 from fedn.package.entry_point import Command, EntryPoint, read_command, read_entry_point
 from fedn.yaml_file import Node, nearest, parse_yaml, read_yaml
 
@@ -114,7 +114,7 @@ def _package_dir(folder: Path, manifest: Manifest, root: Node) -> Path:
 def _manifest(root: Node) -> Manifest:
     entries = root.mapping("the project", KEYS)
     if "entry_points" not in entries:
-        raise root.wrong("the key 'entry_points' is missing")
+        raise NoEntryPoint(root.wrong("the key 'entry_points' is missing").reason)
     name, package, init_model = entries.get("name"), entries.get("package"), entries.get("init_model")
     python_env, target = entries.get("python_env"), entries.get("target")
     return Manifest(
@@ -158,5 +158,5 @@ def _entry_points(node: Node) -> Mapping[str, EntryPoint]:
         if name not in ENTRY_POINTS:
             raise entry.wrong(f"unknown entry point {name!r}{nearest(name, ENTRY_POINTS)}")
     if "train" not in entry_points:
-        raise node.wrong("there is no entry point 'train'")
+        raise NoEntryPoint(node.wrong("there is no entry point 'train'").reason)
     return MappingProxyType({name: read_entry_point(entry, name) for name, entry in entry_points.items()})

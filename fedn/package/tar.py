@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from fedn.errors import PackageInvalid
+from fedn.errors import PackageDevice, PackageInvalid, PackageLink, PackagePathOutside, PackageTooLarge
 
 BLOCK_BYTES = 64 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PATH_BYTES = 1000
 MAX_PART_BYTES = 255
-REFUSED = {
-    tarfile.LNKTYPE: "a hard link",
-    tarfile.SYMTYPE: "a symbolic link",
-    tarfile.CHRTYPE: "a device",
-    tarfile.BLKTYPE: "a device",
-    tarfile.FIFOTYPE: "a pipe",
-    tarfile.CONTTYPE: "a contiguous file",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
-    tarfile.GNUTYPE_LONGLINK: "a link",
+REFUSED: dict[bytes, tuple[type[PackageInvalid], str]] = {
+    tarfile.LNKTYPE: (PackageLink, "a hard link"),
+    tarfile.SYMTYPE: (PackageLink, "a symbolic link"),
+    tarfile.CHRTYPE: (PackageDevice, "a device"),
+    tarfile.BLKTYPE: (PackageDevice, "a device"),
+    tarfile.FIFOTYPE: (PackageDevice, "a pipe"),
+    tarfile.CONTTYPE: (PackageInvalid, "a contiguous file"),
+    tarfile.GNUTYPE_SPARSE: (PackageInvalid, "a sparse file"),
+    tarfile.GNUTYPE_LONGLINK: (PackageLink, "a link"),
 }
 
 
@@ -63,7 +63,7 @@ class Source:
         """Exactly `size` bytes. Raises PackageInvalid."""
         self._left -= size
         if self._left < 0:
-            raise PackageInvalid("the archive is larger than its limits allow")
+            raise PackageTooLarge("the archive is larger than its limits allow")
         try:
             block = self._stream.read(size)
         except (OSError, EOFError, zlib.error) as error:
@@ -91,9 +91,9 @@ def members(path: Path, *, max_files: int, max_bytes: int) -> Iterator[Member]:
             _refuse_clash(where, folder, seen)
             size += header.size
             if len(seen) > max_files:
-                raise PackageInvalid(f"the archive has more than {max_files} files and folders")
+                raise PackageTooLarge(f"the archive has more than {max_files} files and folders")
             if size > max_bytes:
-                raise PackageInvalid(f"the archive unpacks to more than {max_bytes} bytes")
+                raise PackageTooLarge(f"the archive unpacks to more than {max_bytes} bytes")
             if not folder:
                 yield Member(str(where), header.size, bool(header.mode & 0o100), source)
 
@@ -113,8 +113,8 @@ def _headers(source: Source) -> Iterator[tuple[tarfile.TarInfo, str]]:
                 name, long_name = long_name or header.name, None
                 yield header, name
             case other:
-                what = REFUSED.get(other, f"of the unknown type {other!r}")
-                raise PackageInvalid(f"{(long_name or header.name)[:200]!r} is {what}; only plain files may be in it")
+                wrong, what = REFUSED.get(other, (PackageInvalid, f"of the unknown type {other!r}"))
+                raise wrong(f"{(long_name or header.name)[:200]!r} is {what}; only plain files may be in it")
 
 
 def _header(source: Source) -> tarfile.TarInfo | None:
@@ -167,9 +167,9 @@ def _checked_name(name: str, *, folder: bool) -> PurePosixPath:
     """The name as a path below the package's folder. Raises PackageInvalid for any other."""
     where = PurePosixPath(name)
     if where.is_absolute():
-        raise PackageInvalid(f"{name[:200]!r} is an absolute path")
+        raise PackagePathOutside(f"{name[:200]!r} is an absolute path")
     if ".." in where.parts:
-        raise PackageInvalid(f"{name[:200]!r} leads out of the package")
+        raise PackagePathOutside(f"{name[:200]!r} leads out of the package")
     if not name or not name.isprintable() or not (folder or where.name):
         raise PackageInvalid(f"{name[:200]!r} is no name for a file")
     if len(name.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_PART_BYTES for part in where.parts):

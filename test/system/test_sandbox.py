@@ -333,7 +333,7 @@ BROKEN: dict[str, tuple[str, str | None, str, int, str]] = {  # file, its conten
     "an init_model that is not there": (
         "fedn.yaml",
         GOOD.replace("init_model: python", "init_model: pyhton"),
-        "entry_point_missing",
+        "command_missing",
         7,
         "init_model: pyhton",
     ),

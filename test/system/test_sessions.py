@@ -189,7 +189,7 @@ def test_a_bad_seed_is_refused_and_nothing_is_stored(seedless: Network, what: st
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "code"), [("/seed", 413, "model_too_large"), ("/context", 400, "package_invalid")]
+    ("path", "status", "code"), [("/seed", 413, "model_too_large"), ("/context", 413, "package_too_large")]
 )
 def test_what_is_too_large_is_refused_and_nothing_is_stored(
     seedless: Network, path: str, status: int, code: str

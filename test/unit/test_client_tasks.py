@@ -101,7 +101,7 @@ async def test_a_failure_is_reported_with_its_code(tmp_path: Path, move: str) ->
 
 @pytest.mark.parametrize(
     ("limit", "code"),
-    [({"max_model_bytes": 1024}, "model_too_large"), ({"max_package_bytes": 1024}, "package_invalid")],
+    [({"max_model_bytes": 1024}, "model_too_large"), ({"max_package_bytes": 1024}, "package_too_large")],
 )
 async def test_what_is_beyond_the_clients_limits_is_not_fetched(
     tmp_path: Path, limit: dict[str, int], code: str

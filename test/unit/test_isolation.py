@@ -239,6 +239,7 @@ async def test_a_worker_ends_with_its_client(bench: Bench) -> None:
 
 async def test_a_python_that_is_not_there(tmp_path: Path) -> None:
     workers = Workers(1)
+    (tmp_path / COMMAND[1]).touch()
     run = Run(COMMAND, (), cwd=tmp_path, environ=ENVIRON, python=str(tmp_path / "no-such-python"))
     with pytest.raises(EntryPointMissing, match="no-such-python"):
         await workers.run(run, EntryPoint(COMMAND, "worker"), time_limit_s=30)

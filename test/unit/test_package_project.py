@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedn.errors import ConfigInvalid
+from fedn.errors import ConfigInvalid, NoEntryPoint
 from fedn.package.entry_point import EntryPoint
 from fedn.package.project import Manifest, load_project
 
@@ -103,7 +103,7 @@ def test_the_templates_of_this_repository_load() -> None:
     ],
 )
 def test_a_mistake_is_named_with_file_and_line(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(ConfigInvalid) as caught:
+    with pytest.raises((ConfigInvalid, NoEntryPoint)) as caught:
         load_project(project(tmp_path, text))
     assert caught.value.reason.startswith(f"{tmp_path / 'fedn.yaml'}{reason}")
 

@@ -138,8 +138,8 @@ def test_the_compute_package_is_replaced_but_not_during_a_session(client: Any, d
 def test_a_package_that_is_none_leaves_nothing(client: Any, desk: Desk) -> None:
     assert error(client.post("/context", data=b"garbage"), 400)[0] == "package_invalid"
     for size in (LIMIT + 1, LIMIT + 2**20 + 1):
-        code, reason = error(client.post("/context", data=bytes(size)), 400)
-        assert code == "package_invalid"
+        code, reason = error(client.post("/context", data=bytes(size)), 413)
+        assert code == "package_too_large"
         assert str(LIMIT) in reason
     assert list(desk.blobs.digests()) == []
     assert list(desk.uploads.iterdir()) == []

@@ -107,7 +107,7 @@ async def test_a_failed_script_reports_its_code_and_the_end_of_stderr(tmp_path: 
         await run(tmp_path, "raise SystemError('no data here')")
     assert caught.value.detail["exit_code"] == 1
     assert caught.value.detail["stderr_tail"].endswith("SystemError: no data here\n")
-    assert caught.value.reason == "`python script.py` ended with exit code 1"
+    assert caught.value.reason == "`python script.py` ended with exit code 1: SystemError: no data here"
 
 
 @pytest.mark.parametrize("command", [["no-such-command"], ["./not-there"], ["./data"], ["."], ["./broken"]])

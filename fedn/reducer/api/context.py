@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, redirect, request, send_file
 from flask.typing import ResponseReturnValue
 
-from fedn.errors import AlreadyExists, PackageInvalid, PackageMissing, SessionRunning, VersionConflict
+from fedn.errors import AlreadyExists, PackageMissing, PackageTooLarge, SessionRunning, VersionConflict
 from fedn.package.archive import inspect
 from fedn.package.project import UNNAMED
 from fedn.reducer.api import Office, shown, wants_page
@@ -43,7 +43,7 @@ def blueprint(office: Office) -> Blueprint:
         if running is not None:
             raise SessionRunning(f"session {running['_id']} uses the package", session=running["_id"])
         limit = desk.settings.max_package_bytes
-        with received(request, field="package", folder=desk.uploads, limit=limit, too_large=PackageInvalid) as path:
+        with received(request, field="package", folder=desk.uploads, limit=limit, too_large=PackageTooLarge) as path:
             info = inspect(path)
             desk.blobs.put(path, info.digest)
         entry_points = {name: list(entry.command) for name, entry in info.manifest.entry_points.items()}
