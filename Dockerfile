@@ -70,6 +70,8 @@ RUN pip --python /opt/fedn install --no-index --no-deps /wheels/*.whl
 
 FROM runtime AS client
 COPY --from=client-environment /opt/fedn /opt/fedn
-ENV FEDN_CLIENT_DIR=/var/lib/fedn FEDN_CLIENT_READY_FILE=/tmp/ready
+# environments of packages are made on the volume: all clients share it, and nothing can be run from /tmp
+ENV FEDN_CLIENT_DIR=/var/lib/fedn FEDN_CLIENT_READY_FILE=/tmp/ready FEDN_CLIENT_ENV_DIR=/var/lib/fedn/envs \
+    PIP_NO_CACHE_DIR=1
 HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["fedn", "health", "client"]
 CMD ["run", "client"]

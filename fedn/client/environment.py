@@ -38,6 +38,7 @@ from fedn.package.project import Manifest
 log = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("~/.cache/fedn/envs")
+AGAIN_AFTER_S = 30.0  # many clients share a process: one of them tries again what failed, not each in turn
 KEEP = 4  # environments that are not in use, the newest
 KEEP_S = 30 * 86400.0  # … and none that was not used for so long
 
@@ -68,6 +69,7 @@ class Environments:
         self._root = (root or DEFAULT_ROOT).expanduser().absolute()
         self._time_limit_s = time_limit_s
         self._enabled = enabled
+        self._failed: dict[str, tuple[float, EnvironmentFailed]] = {}  # key → when, and how
         self._making: dict[str, asyncio.Task[None]] = {}
         self._in_use: dict[str, int] = {}  # key → descriptor of the shared lock, the newest last
 
@@ -91,6 +93,7 @@ class Environments:
             reason = f"the folder {self._root} (env_dir) cannot be written: {error.strerror or error}"
             raise FolderUnusable(reason) from error
         if not ready:
+            self._raise_what_has_just_failed(key)
             if key not in self._making:
                 for line in asked.left_out:
                     log.info("left out, since the environment sees the client's own fedn: %s", line)
@@ -109,11 +112,20 @@ class Environments:
             os.close(lock)
         self._in_use.clear()
 
+    def _raise_what_has_just_failed(self, key: str) -> None:
+        now = time.monotonic()
+        self._failed = {k: (at, error) for k, (at, error) in self._failed.items() if now - at < AGAIN_AFTER_S}
+        if key in self._failed:
+            _, error = self._failed[key]
+            raise EnvironmentFailed(error.reason, **error.detail)
+
     def _made(self, key: str, task: asyncio.Task[None]) -> None:
-        """Forget how it ended: what failed is tried again by the next task."""
+        """What failed is tried again by a later task."""
         del self._making[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("%s", error)
+            if isinstance(error, EnvironmentFailed):
+                self._failed[key] = time.monotonic(), error
 
     async def _make(self, key: str, folder: Path, spec: Mapping[str, object]) -> None:
         started, place = time.monotonic(), self._root / key

@@ -130,6 +130,7 @@ class Network:
     def run(self, name: str, *arguments: object, **environ: str) -> Role:
         """Start `fedn <arguments>`; a name that ran before runs again, and its log goes on."""
         log = self.folder / f"{name}.log"
+        made_here = {"FEDN_CLIENT_ENV_DIR": str(self.folder / "envs")}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fedn", *map(str, arguments)],
@@ -137,7 +138,7 @@ class Network:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=clean_environ(self.mark, **self.environ | environ),
+                env=clean_environ(self.mark, **made_here | self.environ | environ),
                 start_new_session=True,
             )
         self.roles[name] = Role(name, process, log)

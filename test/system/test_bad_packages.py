@@ -67,6 +67,16 @@ BAD: dict[str, tuple[list[Entry], str, str]] = {  # what is in it, the code, wor
         "schema_mismatch",
         "`python train.py`: tensor 'w' is float32 [8] in the file, float32 [3] in the model",
     ),
+    "an environment that cannot be made": (
+        [file("fedn.yaml", "python_env: needs.txt\n" + YAML), file("train.py"), file("needs.txt", "./gone.whl\n")],
+        "environment_failed",
+        "the virtual environment could not be made: ERROR: ",
+    ),
+    "requirements that are not there": (
+        [file("fedn.yaml", "python_env: needs.txt\n" + YAML), file("train.py")],
+        "package_invalid",
+        "needs.txt: No such file",
+    ),
     "a script that fails": (
         script(FALLS),
         "entry_point_failed",
@@ -118,7 +128,7 @@ def test_each_client_names_what_is_wrong_and_the_reducer_shows_it(
     _, code, words = BAD[what]
     assert (smuggled["status"], smuggled["code"]) == ("failed", "quorum_not_met")
     failures = smuggled["rounds"][0]["failures"]
-    assert [(failure["name"], failure["code"]) for failure in failures] == [(name, code) for name in ("c0", "c1", "c2")]
+    assert {failure["name"]: failure["code"] for failure in failures} == dict.fromkeys(("c0", "c1", "c2"), code)
     assert all(words in failure["reason"] for failure in failures)
     assert not Path("/tmp/evil.py").exists()
     assert not list(net.folder.rglob("evil.py"))

@@ -117,9 +117,10 @@ async def test_an_environment_is_made_once_and_found_by_the_next_process(
 
 
 async def test_a_failing_pip_shows_its_last_lines_and_leaves_nothing(
-    environments: Environments, package: Path, index: Path
+    environments: Environments, package: Path, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """I8; what failed is tried again by the next task."""
+    """I8; what failed is tried again by a later task."""
+    monkeypatch.setattr(environment, "AGAIN_AFTER_S", 0.0)
     (package / "requirements.txt").write_text("numpy\nnowhere==9\n")
     with pytest.raises(EnvironmentFailed, match=r"No matching distribution found for nowhere==9") as failed:
         await environments.python(DIGEST, package, manifest())
@@ -128,6 +129,20 @@ async def test_a_failing_pip_shows_its_last_lines_and_leaves_nothing(
     wheel(index, "nowhere", "9")
     python = await environments.python(DIGEST, package, manifest())
     assert "nowhere.py" in says(python, LOOK.format(module="nowhere"))
+
+
+async def test_of_many_clients_in_one_process_one_tries_again_what_has_failed(
+    package: Path, index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="fedn.client.environment")
+    environments = Environments(tmp_path / "envs", time_limit_s=120)
+    (package / "requirements.txt").write_text("nowhere==9\n")
+    for _ in range(3):
+        with pytest.raises(EnvironmentFailed, match="nowhere==9") as failed:
+            await environments.python(DIGEST, package, manifest())
+        assert "nowhere==9" in failed.value.detail["stderr_tail"]
+    assert caplog.text.count("making the virtual environment") == 1
+    await environments.stop()
 
 
 async def test_without_python_env_or_with_no_env_the_clients_python_runs_the_scripts(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedn.client import environment
 from fedn.package.archive import create
 from fedn.package.project import load_project
 from fedn.wire.transfer import upload
@@ -109,6 +110,7 @@ async def test_scripts_run_in_the_environment_that_the_package_asks_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolation: str
 ) -> None:
     index = index_of(tmp_path / "index", monkeypatch)
+    monkeypatch.setattr(environment, "AGAIN_AFTER_S", 0.0)
     files = {
         "fedn.yaml": ENVIRONMENT_YAML.format(isolation=isolation),
         "train.py": RARE,
