@@ -84,7 +84,7 @@ class Environments:
             asked = read_requirements(folder, manifest.python_env)
         except ConfigInvalid as error:
             raise PackageInvalid(f"in the package, {error.reason}") from error
-        spec = {**asdict(with_own(asked)), "fedn": [str(Path(fedn.__file__).parent)]}
+        spec = {**asdict(with_own(asked)), "fedn": [str(Path(fedn.__file__).parent), fedn.__version__]}
         key = key_of(digest, spec)
         try:
             self._root.mkdir(parents=True, exist_ok=True)

@@ -156,6 +156,21 @@ async def test_without_python_env_or_with_no_env_the_clients_python_runs_the_scr
     assert not (tmp_path / "none").exists()
 
 
+async def test_a_plugin_that_needs_fedn_gets_the_clients_own_or_is_refused(
+    environments: Environments, package: Path, index: Path
+) -> None:
+    wheel(index, "fedn", "0.33.0")  # upstream's
+    wheel(index, "plugin", "1.0", requires="fedn")
+    wheel(index, "plugin", "2.0", requires="fedn>=0.33")
+    (package / "requirements.txt").write_text("plugin<2\n")
+    python = await environments.python(DIGEST, package, manifest())
+    assert says(python, LOOK.format(module="fedn")) == f"{python.root}/fedn/fedn/__init__.py"
+    (package / "requirements.txt").write_text("plugin==2.0\n")
+    with pytest.raises(EnvironmentFailed) as failed:
+        await environments.python("e" * 64, package, manifest())
+    assert "plugin 2.0 depends on fedn>=0.33" in failed.value.detail["stderr_tail"]
+
+
 async def test_upstreams_python_env_yaml(environments: Environments, package: Path, index: Path) -> None:
     wheel(index, "framework", "1.2")
     wheel(index, "builder", "1.0")
