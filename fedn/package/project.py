@@ -117,13 +117,14 @@ def _manifest(root: Node) -> Manifest:
         raise NoEntryPoint(root.wrong("the key 'entry_points' is missing").reason)
     name, package, init_model = entries.get("name"), entries.get("package"), entries.get("init_model")
     python_env, target = entries.get("python_env"), entries.get("target")
+    entry_points = _entry_points(entries["entry_points"])
     return Manifest(
         name=_name(name) if name else None,
         package=package.text("package") if package else None,
         init_model=read_command(init_model, "init_model") if init_model else None,
-        python_env=_inside(python_env, "python_env") if python_env else None,
+        python_env=_python_env(python_env, entry_points) if python_env else None,
         target=_target(target) if target else MappingProxyType({}),
-        entry_points=_entry_points(entries["entry_points"]),
+        entry_points=entry_points,
     )
 
 
@@ -135,10 +136,14 @@ def _name(node: Node) -> str:
     return name
 
 
-def _inside(node: Node, key: str) -> str:
-    path = node.text(key)
+def _python_env(node: Node, entry_points: Mapping[str, EntryPoint]) -> str:
+    path = node.text("python_env")
     if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\0" in path:
-        raise node.wrong(f"{key}: expected the path of a file in the package folder, found {path[:80]!r}")
+        raise node.wrong(f"python_env: expected the path of a file in the package folder, found {path[:80]!r}")
+    for name, entry in entry_points.items():
+        if entry.isolation == "inline":
+            reason = f"{name} is isolated inline, in the client's own Python: choose process or worker"
+            raise node.wrong(f"python_env: {reason}")
     return path
 
 

@@ -93,6 +93,10 @@ def test_the_templates_of_this_repository_load() -> None:
         ),
         ("name: a\npython_env: ../x\nentry_points: {train: x}\n", ":2: python_env: expected the path of a file"),
         ("name: a\npython_env: x.txt\nentry_points: {train: x}\n", ":2: python_env: there is no file 'x.txt'"),
+        (
+            "name: a\nentry_points:\n  train: {command: python x.py, isolation: inline}\npython_env: x.txt\n",
+            ":4: python_env: train is isolated inline, in the client's own Python: choose process or worker",
+        ),
         ("name: a\ntarget: {acc: high}\nentry_points: {train: x}\n", ":2: target: acc: expected a number"),
         ("name: ../a\nentry_points: {train: x}\n", ":1: name: expected letters"),
         ("name: 5\nentry_points: {train: x}\n", ":1: name: expected text, found 5"),
