@@ -196,6 +196,12 @@ class ClientSettings(Settings):
         default=None,
         metadata=rules("In how many parts the data is split, given to scripts.", min=1, max=2**31),
     )
+    training: Path | None = field(
+        default=None,
+        metadata=rules(
+            "JSON file of the data owner's own settings for scripts, read at each task; they win over a session's."
+        ),
+    )
     env: bool = field(
         default=True,
         metadata=rules(

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from fedn.cli import failures
+from fedn.cli.client_settings import read_settings
 from fedn.cli.live import Live, closing_table
 from fedn.cli.memory import PeakMemory
 from fedn.cli.own_reducer import COME_UP_S, start_reducer
@@ -70,7 +71,13 @@ class Size:
 @click.option("--clients-required", type=int, default=1, show_default=True, help="The quorum of a round.")
 @click.option("--clients-requested", type=int, default=None, help="Participants of a round.  [default: all]")
 @click.option("--round-timeout", type=float, default=300.0, show_default=True, help="Seconds until a round closes.")
-@click.option("--setting", "settings", multiple=True, metavar="KEY=VALUE", help="A client setting; may be repeated.")
+@click.option(
+    "--setting",
+    "settings",
+    multiple=True,
+    metavar="[NAME:]KEY=VALUE",
+    help="A client setting, for all or for the client NAME; may be repeated.",
+)
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=None, help="Port of the dashboard.  [default: 8090, or a free one]"
 )
@@ -276,15 +283,7 @@ def up(network: dict[str, Any]) -> int:
 
 def session_config(given: dict[str, Any]) -> dict[str, Any]:
     """What /start is asked for. Raises BadInput."""
-    settings: dict[str, Any] = {}
-    for pair in given["settings"]:
-        key, equals, value = pair.partition("=")
-        if not key or not equals:
-            raise BadInput(f"--setting wants KEY=VALUE, not {pair!r}")
-        try:
-            settings[key] = json.loads(value)
-        except ValueError:
-            settings[key] = value
+    settings, client_settings = read_settings(given["settings"])
     names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout")
-    asked = {name: given[name] for name in names} | {"settings": settings, "wait_timeout": WAIT_S}
-    return SessionConfig.parse(asked).as_json()
+    asked = {name: given[name] for name in names} | {"settings": settings, "client_settings": client_settings}
+    return SessionConfig.parse(asked | {"wait_timeout": WAIT_S}).as_json()

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fedn.cli import failures
+from fedn.cli.client_settings import read_object
 from fedn.cli.live import decimal
 from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
-from fedn.errors import BadInput, NotFound
+from fedn.errors import NotFound
 
 
 @click.group()
@@ -35,7 +36,8 @@ def session() -> None:
 @click.option("--attempts", type=int, help="How often a round is tried.  [default: 3]")
 @click.option("--validate/--no-validate", default=None, help="Validate each new model.  [default: yes]")
 @click.option("--seed", type=int, help="Fixes sampling, splits and training.  [default: random]")
-@click.option("--settings", help="Client settings, a JSON object.")
+@click.option("--settings", metavar="JSON", help="Client settings, a JSON object.")
+@click.option("--client-settings", metavar="JSON", help='Client settings for single clients, {"NAME": {…}, …}.')
 @reducer_address
 @as_json
 def start(reducer: str, as_json: bool, **given: Any) -> None:
@@ -44,12 +46,10 @@ def start(reducer: str, as_json: bool, **given: Any) -> None:
     \b
     Example:
       fedn session start --rounds 20 --clients-required 3 --settings '{"epochs": 2}'
+      fedn session start --client-settings '{"client-3": {"epochs": 5}}'
     """
-    if given["settings"] is not None:
-        try:
-            given["settings"] = json.loads(given["settings"])
-        except ValueError as error:
-            raise BadInput(f"--settings is not JSON: {error}") from None
+    given["settings"] = read_object(given["settings"], "--settings")
+    given["client_settings"] = read_object(given["client_settings"], "--client-settings")
     with ReducerApi(reducer) as api:
         started = api.post("/start", {key: value for key, value in given.items() if value is not None})
     click.echo(json.dumps(started) if as_json else f"session {started['session']} started; watch {reducer}/plot")
@@ -74,6 +74,8 @@ def status(session_id: str | None, reducer: str, as_json: bool) -> None:
     console = Console(highlight=False)
     reason = f": {found['reason']}" if found["reason"] else ""
     console.print(f"session {found['id']} is {found['status']}{reason}", markup=False)
+    for warning in found["warnings"]:
+        console.print(f"be aware that {warning}", markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("round", "status", "participants", "updates", "seconds", "loss", "accuracy"):
         table.add_column(column, justify="right")

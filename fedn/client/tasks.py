@@ -13,7 +13,6 @@ what it made is delivered again; nothing is trained twice.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -24,6 +23,7 @@ from fedn.client.cache import Cache
 from fedn.client.executor import Executor, Job
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
+from fedn.client.settings import settings_for
 from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings, without_secrets
@@ -235,7 +235,7 @@ class Tasks:
     def _environ(self, command: pb.RunTask, folder: Path) -> dict[str, str]:
         """The entry point's environment: the process's own without its secrets, and what the task says."""
         settings = folder / "settings.json"
-        settings.write_text(json.dumps(json.loads(command.settings or "{}")))
+        settings.write_text(settings_for(command, self._settings.training))
         told = {
             "FEDN_PART": str(self.part),
             "FEDN_SEED": str(command.seed),

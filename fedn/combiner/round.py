@@ -29,11 +29,17 @@ TAILS_CHARS = 2**20  # of all clients' stderr in one outcome: it is one message
 
 @dataclass(frozen=True)
 class Participant:
-    """A client that the reducer chose for the round; `seed` fixes its task."""
+    """A client that the reducer chose for the round; `seed` fixes its task, `settings` are for it alone."""
 
     client_id: str
     part: int
     seed: int
+    settings: str = ""
+
+
+def participant(sent: control.Participant) -> Participant:
+    """A participant as StartRound names it."""
+    return Participant(sent.client_id, sent.part, sent.seed, sent.settings)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Order:
             model_size=request.model_size,
             package=request.package,
             package_size=request.package_size,
-            participants={p.client_id: Participant(p.client_id, p.part, p.seed) for p in request.participants},
+            participants={p.client_id: participant(p) for p in request.participants},
             round_timeout_s=request.round_timeout_s,
             session_seed=request.session_seed,
             settings=request.settings,

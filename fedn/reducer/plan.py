@@ -57,6 +57,7 @@ class Plan:
                 client_id=c.client_id,
                 part=c.part,
                 seed=task_seed(seed=self.config.seed, round_number=self.round, part=c.part),
+                settings=self._settings_of(c.name),
             )
             for c in self.participants
             if c.combiner == combiner
@@ -76,3 +77,8 @@ class Plan:
             session_seed=self.config.seed,
             settings=canonical_json(self.config.settings).decode(),
         )
+
+    def _settings_of(self, name: str) -> str:
+        """The settings that are for one client alone."""
+        own = self.config.client_settings.get(name)
+        return canonical_json(own).decode() if own else ""

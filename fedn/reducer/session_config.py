@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from fedn.config import NAME
 from fedn.errors import ConfigInvalid
 
 MOST_ROUNDS = 100_000
@@ -44,7 +46,15 @@ class SessionConfig:
         metadata={"help": "fixes sampling, splits and training; empty: random", "min": 0, "max": 2**32 - 1},
     )
     settings: dict[str, Any] = field(
-        default_factory=dict, metadata={"help": "client settings for the entry points, a JSON object"}
+        default_factory=dict,
+        metadata={"help": "client settings for the entry points, a JSON object", "max_bytes": 2**18},
+    )
+    client_settings: dict[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "help": "client settings for single clients, which win: a JSON object of client name to object",
+            "max_bytes": 2**19,
+        },
     )
 
     def __post_init__(self) -> None:
@@ -52,6 +62,11 @@ class SessionConfig:
             raise ConfigInvalid(
                 f"clients_requested is {self.clients_requested}, fewer than clients_required ({self.clients_required})"
             )
+        for name, settings in self.client_settings.items():
+            if not re.fullmatch(NAME[0], name):
+                raise ConfigInvalid(f"client_settings: expected {NAME[1]}, found {name[:80]!r}")
+            if not isinstance(settings, dict):
+                raise ConfigInvalid(f"client_settings: {name}: expected a JSON object, found {str(settings)[:80]!r}")
 
     def as_json(self) -> dict[str, Any]:
         """The config as a JSON object."""
@@ -124,6 +139,8 @@ def _object(raw: Any) -> dict[str, Any]:
 
 
 def _within(key: str, value: Any, limits: Mapping[str, Any]) -> Any:
+    if "max_bytes" in limits and len(json.dumps(value)) > limits["max_bytes"]:
+        raise ConfigInvalid(f"{key}: more than {limits['max_bytes']} bytes of JSON")
     low, high = limits.get("min"), limits.get("max")
     outside = (low is not None and not value >= low) or (high is not None and not value <= high)
     if outside:

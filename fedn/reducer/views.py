@@ -11,6 +11,8 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
 
+WARNINGS = 20  # so many are enough to see what is wrong
+
 
 def combiner_view(seen: Seen) -> dict[str, Any]:
     """One combiner and its clients."""
@@ -62,6 +64,7 @@ def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> d
         "code": session["code"],
         "reason": session["reason"],
         "config": session["config"],
+        "warnings": warnings(desk, session),
         "lineage": desk.trail.lineage_of_session(session["_id"]),
         "created": session["created"],
         "ended": session["ended"],
@@ -69,6 +72,15 @@ def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> d
         "rounds": rounds,
         "live": live_view(session["_id"], seen) if session["slot"] == ACTIVE else None,
     }
+
+
+def warnings(desk: Desk, session: dict[str, Any]) -> list[str]:
+    """What a person may have meant otherwise: settings for names that no client has had, though one may come."""
+    named = session["config"].get("client_settings")
+    if not named:
+        return []
+    strangers = sorted(set(named) - {client.get("name") for client in desk.state.find("clients")})
+    return [f"client_settings name {name!r}, and no client has had this name" for name in strangers[:WARNINGS]]
 
 
 def rounds_view(desk: Desk, session_id: str) -> list[dict[str, Any]]:

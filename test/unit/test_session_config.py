@@ -51,3 +51,25 @@ def test_wrong_values_are_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         SessionConfig.parse(given)
     assert said in caught.value.reason
+
+
+def test_settings_of_single_clients_are_objects_under_names() -> None:
+    config = SessionConfig.parse({"client_settings": '{"client-3": {"epochs": 2}}', "seed": 1})
+    assert config.client_settings == {"client-3": {"epochs": 2}}
+    assert SessionConfig.parse(config.as_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"client_settings": '{"client-3": 2}'}, "client_settings: client-3: expected a JSON object, found '2'"),
+        ({"client_settings": {"no name": {}}}, "client_settings: expected a name of letters"),
+        ({"client_settings": "[]"}, "client_settings: expected a JSON object"),
+        ({"settings": {"k": "v" * 2**18}}, "settings: more than 262144 bytes of JSON"),
+        ({"client_settings": {"c": {"k": "v" * 2**19}}}, "client_settings: more than 524288 bytes of JSON"),
+    ],
+)
+def test_wrong_settings_are_named(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        SessionConfig.parse(given)
+    assert said in caught.value.reason

@@ -133,3 +133,12 @@ def test_between_combiners_and_commit_the_round_is_being_reduced() -> None:
     assert live is not None
     assert live["phases"] == ["reduce"]
     assert live_view("s", [seen("a")]) is None
+
+
+def test_settings_for_a_name_that_no_client_has_had_are_a_warning(desk: Desk) -> None:
+    config = SessionConfig.parse({"client_settings": {"c0": {"epochs": 2}, "c1": {"epochs": 2}}})
+    session = desk.sessions.create(config)
+    desk.state.insert("clients", {"_id": "i", "part": 0, "seat": None, "name": "c0"})
+    assert session_view(desk, session, [])["warnings"] == ["client_settings name 'c1', and no client has had this name"]
+    desk.state.insert("clients", {"_id": "j", "part": 1, "seat": None, "name": "c1"})  # it came later
+    assert session_view(desk, session, [])["warnings"] == []

@@ -100,4 +100,5 @@ def task_for(round_: Round, client_id: str, left_s: float) -> pb.RunTask:
         session_id=order.session_id,
         time_limit_s=left_s - min(REPORT_S, left_s / 5),
         settings=order.settings,
+        client_settings=order.participants[client_id].settings,
     )

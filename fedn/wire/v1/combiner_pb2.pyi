@@ -91,7 +91,7 @@ class Welcome(_message.Message):
     def __init__(self, combiner: _Optional[str] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
 
 class RunTask(_message.Message):
-    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings")
+    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings", "client_settings")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,7 @@ class RunTask(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TIME_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_SETTINGS_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     round_id: str
     kind: TaskKind
@@ -118,7 +119,8 @@ class RunTask(_message.Message):
     session_id: str
     time_limit_s: float
     settings: str
-    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ...) -> None: ...
+    client_settings: str
+    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ..., client_settings: _Optional[str] = ...) -> None: ...
 
 class CancelTask(_message.Message):
     __slots__ = ("task_id", "reason")

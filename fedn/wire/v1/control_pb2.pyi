@@ -17,14 +17,16 @@ ROUND_KIND_TRAIN: RoundKind
 ROUND_KIND_VALIDATE: RoundKind
 
 class Participant(_message.Message):
-    __slots__ = ("client_id", "part", "seed")
+    __slots__ = ("client_id", "part", "seed", "settings")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     part: int
     seed: int
-    def __init__(self, client_id: _Optional[str] = ..., part: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+    settings: str
+    def __init__(self, client_id: _Optional[str] = ..., part: _Optional[int] = ..., seed: _Optional[int] = ..., settings: _Optional[str] = ...) -> None: ...
 
 class StartRoundRequest(_message.Message):
     __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings")

@@ -10,8 +10,8 @@ export const mood = (status) => `badge ${MOODS[status] ?? ""}`;
 export const done = (session) => `${session.round} of ${plural(session.config.rounds, "round")}`;
 
 export function why(session) {
-  if (!session.reason) return "";
-  return session.code ? `${session.reason} (${session.code})` : session.reason;
+  const reason = session.code ? `${session.reason} (${session.code})` : session.reason;
+  return [reason, ...session.warnings.map((warning) => `Be aware that ${warning}.`)].filter(Boolean).join(" ");
 }
 
 export function sessionCard(session) {
