@@ -29,6 +29,8 @@
     ├── NotFound                   no such session, model, package or client
     ├── Conflict                   cannot be done in the present state
     │   ├── SessionRunning             one session at a time
+    │   ├── PredictionRunning          one prediction at a time
+    │   ├── PredictMissing             the compute package has no entry point predict
     │   ├── SeedMissing                no seed model yet
     │   ├── PackageMissing             no compute package yet
     │   ├── ModelMissing               the blob of the trail's newest model is not in the store
@@ -309,6 +311,20 @@ class SessionRunning(Conflict):
 
     code = "session_running"
     remedy = "Wait for the running session, or stop it with `fedn session stop`."
+
+
+class PredictionRunning(Conflict):
+    """A prediction is running, and there is one at a time."""
+
+    code = "prediction_running"
+    remedy = "Ask again when it has ended; its round_timeout says when at the latest."
+
+
+class PredictMissing(Conflict):
+    """The compute package has no entry point `predict`."""
+
+    code = "predict_missing"
+    remedy = "Add `predict: python predict.py` to the entry points in fedn.yaml, and upload the package again."
 
 
 class SeedMissing(Conflict):

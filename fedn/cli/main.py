@@ -18,6 +18,7 @@ COMMANDS = {
     "package": "fedn.cli.package:package",
     "model": "fedn.cli.model:model",
     "session": "fedn.cli.session:session",
+    "predict": "fedn.cli.predict:predict",
     "trail": "fedn.cli.trail:trail",
     "env": "fedn.cli.env:env",
     "health": "fedn.cli.health:health",
@@ -29,7 +30,7 @@ class Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The nouns, in the order that a newcomer meets them."""
-        return ["sandbox", "run", "package", "session", "model", "trail", "env", "health"]
+        return ["sandbox", "run", "package", "session", "model", "predict", "trail", "env", "health"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The noun's command."""

@@ -93,7 +93,11 @@ class ReducerApi:
 
     def export_trail(self, models: Models, destination: Path) -> int:
         """Download the trail as one file, which appears when it is complete; returns its size."""
-        with self._stream(f"/api/v1/trail/export?models={models}") as blocks, complete(destination) as file:
+        return self.save(f"/api/v1/trail/export?models={models}", destination)
+
+    def save(self, path: str, destination: Path) -> int:
+        """GET into a file, which appears when it is complete; returns its size."""
+        with self._stream(path) as blocks, complete(destination) as file:
             for block in blocks:
                 file.write(block)
         return destination.stat().st_size

@@ -36,6 +36,7 @@ from fedn.errors import (
     RoundClosed,
     UnknownRound,
 )
+from fedn.model.predictions import check_predictions
 from fedn.model.safetensors import digest_of, open_model
 from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -131,10 +132,13 @@ class Tasks:
         command, started = running.command, time.monotonic()
         result = pb.TaskResult(client_id=self._identity, task_id=command.task_id, round_id=command.round_id)
         try:
-            if command.kind == pb.TASK_KIND_TRAIN:
-                result.update.CopyFrom(await self._train(running))
-            else:
-                result.validation.CopyFrom(await self._validate(running))
+            match command.kind:
+                case pb.TASK_KIND_TRAIN:
+                    result.update.CopyFrom(await self._train(running))
+                case pb.TASK_KIND_PREDICT:
+                    result.prediction.CopyFrom(await self._predict(running))
+                case _:
+                    result.validation.CopyFrom(await self._validate(running))
         except (UnknownRound, RoundClosed) as error:
             # A combiner that was just started again gives the task again once it knows the round.
             log.warning("the result of %s was not taken: %s", command.task_id, error)
@@ -194,6 +198,13 @@ class Tasks:
         return pb.Validation(
             base_model=running.command.model, num_examples=measured.num_examples, metrics=measured.metrics
         )
+
+    async def _predict(self, running: Running) -> pb.Prediction:
+        out = await self._run(running, "predict", "predictions.json")
+        await asyncio.to_thread(check_predictions, out)
+        digest = await asyncio.to_thread(digest_of, out)
+        await self._transfers.upload(out, digest, running.command.round_id, give_up=running.is_over)
+        return pb.Prediction(predictions=digest, base_model=running.command.model)
 
     async def _run(self, running: Running, entry_point: str, name: str) -> Path:
         """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""

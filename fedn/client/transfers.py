@@ -49,7 +49,7 @@ class Transfers:
         await self._persist(attempt, give_up)
 
     async def upload(self, path: Path, digest: str, round_id: str, *, give_up: GiveUp) -> None:
-        """Upload an update."""
+        """Upload an update, or predictions."""
 
         async def attempt() -> None:
             channel = await self._link.channel()

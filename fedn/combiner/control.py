@@ -83,7 +83,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
 def attached_client(seat: Seat) -> control.AttachedClient:
     """A seat as the reducer sees it."""
     working = seat.task is not None
-    kind = {pb.TASK_KIND_TRAIN: "train", pb.TASK_KIND_VALIDATE: "validate"}
+    kind = {pb.TASK_KIND_TRAIN: "train", pb.TASK_KIND_VALIDATE: "validate", pb.TASK_KIND_PREDICT: "predict"}
     return control.AttachedClient(
         client_id=seat.client_id,
         name=seat.hello.name,

@@ -6,9 +6,11 @@ A refused update is counted under its code and ends the wait for its client; the
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from fedn.aggregation.fold import check_num_examples, check_update
 from fedn.aggregation.ranges import Ranges
@@ -31,11 +33,13 @@ from fedn.errors import (
     WrongBase,
     from_code,
 )
+from fedn.model.predictions import check_predictions, check_size
 from fedn.model.safetensors import open_model
 from fedn.model.schema import Schema
 from fedn.wire.v1 import blobs_pb2 as blobs
 from fedn.wire.v1 import combiner_pb2 as pb
 
+T = TypeVar("T")
 STDERR_TAIL_CHARS = 64 * 1024
 REASON_CHARS = 2048
 
@@ -47,6 +51,7 @@ class Intake:
         self._tools = tools
         self._rounds = rounds
         self._max_model_bytes = max_model_bytes
+        self._reading = asyncio.Lock()  # JSON takes many times its bytes in memory: one client's at a time (I10)
 
     def check_upload(self, start: blobs.UploadStart) -> None:
         """Refuse an upload that would be refused afterwards, before its bytes travel."""
@@ -58,6 +63,9 @@ class Intake:
         answer = round_.answers.get(start.client_id)
         if answer is not None and answer.update != start.digest:
             raise DuplicateUpdate(f"this client's task has ended before: {answer.code or answer.status}")
+        if round_.order.kind == "predict":
+            check_size(start.size)
+            return
         # An update has the model's schema, so it cannot be much larger: twice is enough to name the difference.
         if start.size > 2 * round_.order.model_size + 2**20:
             raise SchemaMismatch(f"the update has {start.size} bytes, the model {round_.order.model_size}")
@@ -71,6 +79,8 @@ class Intake:
                     await self._accept(round_, *await self._checked_update(round_, result))
                 case "validation":
                     await self._accept(round_, self._checked_validation(round_, result), None)
+                case "prediction":
+                    await self._accept(round_, await self._checked_prediction(round_, result), None)
                 case "failure":
                     self._fail(round_, result)
                 case _:
@@ -115,10 +125,10 @@ class Intake:
         if update.base_model != round_.order.model:
             raise WrongBase(f"trained from {update.base_model[:12]}…, the round's is {round_.order.model[:12]}…")
         if round_.order.kind != "train":
-            raise OutputInvalid("an update was sent for a validation")
+            raise OutputInvalid(f"an update was sent, and the task was to {round_.order.kind}")
         num_examples = check_num_examples(update.num_examples)
         check_metrics(update.metrics)
-        ranges = None if result.client_id in round_.answers else await self._look(round_, update.model)
+        ranges = None if result.client_id in round_.answers else await self._look_at_update(round_, update.model)
         answer = Answer(
             client_id=result.client_id,
             status="accepted",
@@ -129,15 +139,21 @@ class Intake:
         )
         return answer, ranges
 
-    async def _look(self, round_: Round, digest: str) -> Ranges:
+    async def _look_at_update(self, round_: Round, digest: str) -> Ranges:
+        if round_.schema is None:
+            raise NotFound(f"the round's model was not opened, so the update {digest[:12]}… cannot be checked")
+        return await self._look(round_, digest, functools.partial(look, schema=round_.schema))
+
+    async def _look(self, round_: Round, digest: str, check: Callable[[Path], T]) -> T:
+        """What the check finds in an uploaded blob; what it refuses is deleted."""
         path = self._tools.shelf.find(digest)
-        if path is None or round_.schema is None:
-            raise NotFound(f"the update {digest[:12]}… was not uploaded to this combiner")
+        if path is None:
+            raise NotFound(f"{digest[:12]}… was not uploaded to this combiner")
         try:
-            return await asyncio.to_thread(look, path, round_.schema)
+            return await asyncio.to_thread(check, path)
         except FileNotFoundError:
-            raise NotFound(f"the update {digest[:12]}… is not at this combiner any more") from None
-        except BadInput:
+            raise NotFound(f"{digest[:12]}… is not at this combiner any more") from None
+        except (BadInput, OutputInvalid):
             wanted = {round_.order.model, round_.order.package, *(a.update for a in round_.answers.values())}
             if digest not in wanted:
                 await asyncio.to_thread(self._tools.shelf.delete, digest)  # nothing is stored of what is refused
@@ -153,6 +169,20 @@ class Intake:
             num_examples=check_num_examples(result.validation.num_examples),
             metrics=dict(result.validation.metrics),
             seconds=result.seconds,
+        )
+
+    async def _checked_prediction(self, round_: Round, result: pb.TaskResult) -> Answer:
+        prediction = result.prediction
+        if prediction.base_model != round_.order.model or round_.order.kind != "predict":
+            raise WrongBase("predicted with another model than the round's")
+        async with self._reading:
+            size = await self._look(round_, prediction.predictions, check_predictions)
+        return Answer(
+            client_id=result.client_id,
+            status="accepted",
+            update=prediction.predictions,
+            seconds=result.seconds,
+            size=size,
         )
 
     async def _accept(self, round_: Round, answer: Answer, ranges: Ranges | None) -> None:

@@ -20,9 +20,14 @@ from fedn.errors import BadInput, FednError
 from fedn.model.schema import Schema
 from fedn.wire.v1 import control_pb2 as control
 
-Kind = Literal["train", "validate"]
+Kind = Literal["train", "validate", "predict"]
 Status = Literal["accepted", "failed", "missing"]
 
+KINDS: Mapping[int, Kind] = {
+    control.ROUND_KIND_TRAIN: "train",
+    control.ROUND_KIND_VALIDATE: "validate",
+    control.ROUND_KIND_PREDICT: "predict",
+}
 ROUND_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 TAILS_CHARS = 2**20  # of all clients' stderr in one outcome: it is one message
 
@@ -62,14 +67,19 @@ class Order:
 
     @staticmethod
     def from_wire(request: control.StartRoundRequest) -> Order:
-        """The order that a StartRound carries. Raises BadInput for a round id that cannot be a file's name."""
+        """The order that a StartRound carries.
+
+        Raises BadInput for a round id that cannot be a file's name, and for a kind that this combiner does not know.
+        """
         if not ROUND_ID.fullmatch(request.round_id):
             raise BadInput(f"{request.round_id[:80]!r} is not a round's id")
+        if request.kind not in KINDS:
+            raise BadInput(f"this combiner knows no round of kind {request.kind}")
         return Order(
             round_id=request.round_id,
             session_id=request.session_id,
             round=request.round,
-            kind="train" if request.kind == control.ROUND_KIND_TRAIN else "validate",
+            kind=KINDS[request.kind],
             term=request.term,
             model=request.model,
             model_size=request.model_size,
@@ -84,7 +94,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Answer:
-    """How one client's task ended."""
+    """How one client's task ended. `update` is the digest of an update or of predictions, `size` the latter's bytes."""
 
     client_id: str
     status: Status
@@ -95,6 +105,7 @@ class Answer:
     num_examples: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    size: int = 0
 
     @staticmethod
     def failed(client_id: str, error: FednError, *, stderr_tail: str = "", seconds: float = 0.0) -> Answer:
@@ -110,7 +121,7 @@ class Answer:
     def from_document(document: Mapping[str, Any]) -> Answer:
         """An accepted answer as the journal holds it."""
         names = ("client_id", "status", "update", "num_examples", "metrics", "seconds")
-        return Answer(**{name: document[name] for name in names})
+        return Answer(**{name: document[name] for name in names}, size=document.get("size", 0))
 
 
 class Round:

@@ -64,6 +64,7 @@ def client_lines(participants: Sequence[ConnectedClient], outcomes: Outcomes) ->
                 "num_examples": answer.num_examples,
                 "metrics": dict(answer.metrics),
                 "seconds": answer.seconds,
+                "size": answer.size,
             }
         )
     return lines

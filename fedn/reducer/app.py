@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from fedn.errors import AccessRefused, FednError, Unauthenticated
-from fedn.reducer.api import Office, context, login, network, seed, sessions, start, trail, wants_page
+from fedn.reducer.api import Office, context, login, network, predictions, seed, sessions, start, trail, wants_page
 from fedn.reducer.api.uploads import requests_into
 from fedn.reducer.desk import Desk
 from fedn.reducer.door import Door
@@ -26,7 +26,7 @@ def create_app(desk: Desk, engine: Engine) -> Flask:
     app = Flask("fedn.reducer", template_folder="dashboard/templates", static_folder="dashboard/static")
     app.request_class = requests_into(desk.uploads)
     office = Office(desk, engine)
-    for module in (network, seed, context, start, sessions, trail):
+    for module in (network, seed, context, start, sessions, predictions, trail):
         app.register_blueprint(module.blueprint(office))
     door = Door(tokens_of(desk.settings))
     door.guard(app)

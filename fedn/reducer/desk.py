@@ -13,6 +13,7 @@ from fedn.config import ReducerSettings
 from fedn.errors import ModelMissing, SeedMissing
 from fedn.model.safetensors import digest_of
 from fedn.reducer.patience import Stores
+from fedn.reducer.predictions import Predictions
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
@@ -38,6 +39,7 @@ class Desk:
     uploads: Path
     trail: Trail
     sessions: Sessions
+    predictions: Predictions
     stores: Stores
     whole: set[str] = field(default_factory=set)  # blobs in scratch that this process has seen to be right
 
@@ -48,7 +50,15 @@ class Desk:
         state, blobs = open_state(settings), open_blobs(settings)
         scratch, uploads = prepare(root / "scratch"), prepare(root / "uploads")
         return Desk(
-            settings, state, blobs, scratch, uploads, Trail(state), Sessions(state), Stores(settings.store_patience_s)
+            settings=settings,
+            state=state,
+            blobs=blobs,
+            scratch=scratch,
+            uploads=uploads,
+            trail=Trail(state),
+            sessions=Sessions(state),
+            predictions=Predictions(state),
+            stores=Stores(settings.store_patience_s),
         )
 
     def close(self) -> None:

@@ -43,6 +43,9 @@ WHO = {
     "start.form": ADMINS,
     "start.start": ADMINS,
     "start.stop": ADMINS,
+    "predictions.ask": ADMINS,
+    "predictions.listed": ADMINS,
+    "predictions.one": ADMINS,
     "trail.export": ADMINS,
     "trail.verify": ADMINS,
 }

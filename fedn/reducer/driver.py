@@ -1,5 +1,7 @@
 """The session driver: runs in the worker that holds the lease, takes the active session from round to round.
 
+A prediction (`predicting.py`) has its turn when no session runs.
+
 ::
 
     waiting ──clients_required are connected──▶ train round ──▶ validate round ──▶ next, until config.rounds
@@ -29,6 +31,7 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen
 from fedn.reducer.participants import ConnectedClient, choose
 from fedn.reducer.plan import Plan
+from fedn.reducer.predicting import Predicting
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
 
@@ -57,6 +60,11 @@ class Driver:
         while True:
             woken.clear()
             session = await self._stores.do_at_last(self._desk.sessions.active)
+            # Looked for after the session: one that was asked for before it is seen, and runs first.
+            prediction = await self._stores.do_at_last(self._desk.predictions.active)
+            if prediction is not None:
+                await self._predict(prediction["_id"], session)
+                continue
             if session is not None:
                 await self._run(session)
                 continue
@@ -65,6 +73,13 @@ class Driver:
                     await woken.wait()
             except TimeoutError:
                 continue
+
+    async def _predict(self, prediction_id: str, session: dict[str, Any] | None) -> None:
+        """A session that was begun meanwhile says what it waits for: at most the prediction's round_timeout."""
+        if session is not None and session["status"] == "waiting":
+            said = f"prediction {prediction_id} runs first"
+            await self._stores.do_at_last(self._desk.sessions.set_status, session["_id"], "waiting", said)
+        await Predicting(self._desk, self._network, term=self._term, fresh=self._fresh).run(prediction_id)
 
     async def _run(self, session: dict[str, Any]) -> None:
         """One session to its end; whatever goes wrong becomes its status, with code and reason."""

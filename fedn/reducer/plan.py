@@ -12,6 +12,12 @@ from fedn.reducer.session_config import SessionConfig
 from fedn.trail.records import canonical_json
 from fedn.wire.v1 import control_pb2 as control
 
+KINDS = {
+    "train": control.ROUND_KIND_TRAIN,
+    "validate": control.ROUND_KIND_VALIDATE,
+    "predict": control.ROUND_KIND_PREDICT,
+}
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -20,7 +26,7 @@ class Plan:
     round_id: str
     session: str
     round: int
-    kind: str  # train, validate
+    kind: str  # train, validate, predict
     model: str
     package: str
     participants: Sequence[ConnectedClient]
@@ -51,7 +57,6 @@ class Plan:
 
     def request(self, combiner: str, sizes: Mapping[str, int]) -> control.StartRoundRequest:
         """The order for one combiner: its own clients only."""
-        kinds = {"train": control.ROUND_KIND_TRAIN, "validate": control.ROUND_KIND_VALIDATE}
         chosen = [
             control.Participant(
                 client_id=c.client_id,
@@ -67,7 +72,7 @@ class Plan:
             round_id=self.round_id,
             session_id=self.session,
             round=self.round,
-            kind=kinds[self.kind],
+            kind=KINDS[self.kind],
             model=self.model,
             model_size=sizes[self.model],
             package=self.package,

@@ -32,6 +32,7 @@ from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
 from fedn.reducer.plan import Plan
+from fedn.reducer.prediction_blobs import keep_predictions, predictions_path
 from fedn.reducer.trail import Commit
 from fedn.trail.records import receipt_bytes
 from fedn.wire.v1 import control_pb2 as control
@@ -43,7 +44,7 @@ AGGREGATOR = {"name": "fedavg", "weighting": "num_examples"}
 
 @dataclass(frozen=True)
 class Result:
-    """A round that went well: for train, the committed model; for validate, the metrics."""
+    """A round that went well: for train, the committed model; for validate, the metrics; for predict, neither."""
 
     model: str
     metrics: Mapping[str, float]
@@ -99,7 +100,7 @@ class RoundRun:
     def _summary(self, model: str, metrics: Mapping[str, float]) -> str:
         answers = sum(line["status"] == "accepted" for line in self._lines)
         measured = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        what = f"model {model[:12]}" if self._plan.kind == "train" else "validated"
+        what = {"train": f"model {model[:12]}", "validate": "validated", "predict": "predicted"}[self._plan.kind]
         return f"round {self._plan.round_id}: {answers} answers, {what}" + (f", {measured}" if measured else "")
 
     def _open_document(self) -> None:
@@ -131,6 +132,8 @@ class RoundRun:
         try:
             outcome = await conduct(self._find, combiner, request, files, self._patience())
             check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
+            if plan.kind == "predict":
+                await self._keep_predictions(combiner, outcome)
             if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
                 out = desk.scratch / outcome.sum
                 await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
@@ -140,6 +143,15 @@ class RoundRun:
             log.warning("round %s goes on without combiner %s: %s", plan.round_id, combiner, error)
             return control.RoundOutcome(code=error.code, reason=error.reason)
         return outcome
+
+    async def _keep_predictions(self, combiner: str, outcome: control.RoundOutcome) -> None:
+        """One client's after the other: neither memory nor scratch folder grows with their number."""
+        for answer in outcome.clients:
+            if answer.status == "accepted":
+                path = predictions_path(self._desk, self._plan.round_id, combiner, answer)
+                await fetch(self._find, combiner, answer.update, answer.size, path, self._patience())
+                await self._stores.do(keep_predictions, self._desk, answer.update, path)
+                path.unlink(missing_ok=True)
 
     async def _find(self, combiner: str, known: bool) -> CombinerLink:
         return await self._stores.ask(self._network.find, combiner, known=known)

@@ -66,6 +66,10 @@ class Trail:
         """The record that the present lineage began with."""
         return self._newest(session="")
 
+    def holds(self, model: str) -> bool:
+        """True for a model of the trail."""
+        return bool(self._state.find("trail", where={"model": model}, limit=1))
+
     def _newest(self, **where: str) -> dict[str, Any] | None:
         last = self._state.find("trail", where=where, sort="seq", descending=True, limit=1)
         return public(last[0]) if last else None

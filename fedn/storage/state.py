@@ -35,6 +35,7 @@ COLLECTIONS: Mapping[str, Collection] = MappingProxyType(
         "trail": Collection(unique=("seq", "round_key"), insert_only=True),
         "sessions": Collection(unique=("slot",)),
         "rounds": Collection(unique=("round_id",)),
+        "predictions": Collection(unique=("slot",)),
         "clients": Collection(unique=("part", "seat", "name")),
         "combiners": Collection(),
         "leases": Collection(),

@@ -39,7 +39,7 @@ def locked(folder: Path, **tokens: str) -> Iterator[Bench]:
 
 def paths(app: Flask) -> list[tuple[str, str, Rule]]:
     """Every method of every route, with a path that leads to it."""
-    filled = {"filename": "poll.js", "session_id": "s", "number": "1", "digest": DIGEST}
+    filled = {"filename": "poll.js", "session_id": "s", "prediction_id": "p", "number": "1", "digest": DIGEST}
     found = []
     for rule in app.url_map.iter_rules():
         path = rule.rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -68,6 +69,20 @@ def learns(value: float, *, examples: int = 1, **metrics: float) -> Answer:
         await client.hand.send(path, digest, task.round_id)
         update = pb.Update(model=digest, base_model=task.model, num_examples=examples, metrics=metrics)
         await client.hand.submit(task.round_id, update=update)
+
+    return answer
+
+
+def predicts(content: bytes) -> Answer:
+    """Upload this as predictions, whatever it is."""
+
+    async def answer(client: Client, task: pb.RunTask) -> None:
+        path = client.folder / f"{client.client_id}-{len(client.tasks)}.json"
+        path.write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        await client.hand.send(path, digest, task.round_id)
+        prediction = pb.Prediction(predictions=digest, base_model=task.model)
+        await client.hand.submit(task.round_id, prediction=prediction)
 
     return answer
 
@@ -172,7 +187,13 @@ def plant(desk: Desk, folder: Path) -> str:
     desk.blobs.put(folder / "package", package)
     desk.state.insert(
         "context",
-        {"_id": "package", "digest": package, "name": "p", "size": 1, "entry_points": {"train": [], "validate": []}},
+        {
+            "_id": "package",
+            "digest": package,
+            "name": "p",
+            "size": 1,
+            "entry_points": {"train": [], "validate": [], "predict": []},
+        },
     )
     return package
 

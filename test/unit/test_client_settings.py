@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,10 @@ async def test_the_data_owners_own_settings_are_read_at_each_task_and_a_broken_f
 async def test_each_client_gets_what_is_meant_for_it(tmp_path: Path) -> None:
     async with reducer(tmp_path, combiners=("a", "b")) as laid:
         clients = [await laid.client("c0", "a", learns(1.0)), await laid.client("c1", "b", learns(1.0))]
-        wanted = {"settings": {"epochs": 1}, "client_settings": {"c1": {"epochs": 5}, "later": {"epochs": 9}}}
+        wanted: dict[str, Any] = {
+            "settings": {"epochs": 1},
+            "client_settings": {"c1": {"epochs": 5}, "later": {"epochs": 9}},
+        }
         await soon(laid.round(laid.plan(*clients, **wanted)).run())
         tasks = {client.client_id: client.tasks[0] for client in clients}
         assert {name: json.loads(settings_for(task, None)) for name, task in tasks.items()} == {

@@ -153,7 +153,7 @@ async def test_the_ranges_that_are_kept_are_those_of_the_update_that_counts(
         assert [first.accepted, second.accepted].count(True) == 1
         (round_,) = laid.combiner.rounds.known()
         counted = round_.answers["one"].update
-        ranges = await laid.combiner._intake._look(round_, counted)
+        ranges = await laid.combiner._intake._look_at_update(round_, counted)
         assert round_.ranges["one"].tops.tolist() == ranges.tops.tolist()
 
 
@@ -255,7 +255,9 @@ async def test_the_outcome_of_a_thousand_crashes_fits_one_message() -> None:
 
 def order(clients: list[str]) -> Order:
     request = control.StartRoundRequest(
-        round_id="r", participants=[control.Participant(client_id=client) for client in clients]
+        round_id="r",
+        kind=control.ROUND_KIND_TRAIN,
+        participants=[control.Participant(client_id=client) for client in clients],
     )
     return Order.from_wire(request)
 

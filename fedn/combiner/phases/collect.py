@@ -85,7 +85,7 @@ def task_id_of(round_: Round, client_id: str) -> str:
 def task_for(round_: Round, client_id: str, left_s: float) -> pb.RunTask:
     """The command for one participant, when so much of the round is left."""
     order = round_.order
-    kinds = {"train": pb.TASK_KIND_TRAIN, "validate": pb.TASK_KIND_VALIDATE}
+    kinds = {"train": pb.TASK_KIND_TRAIN, "validate": pb.TASK_KIND_VALIDATE, "predict": pb.TASK_KIND_PREDICT}
     return pb.RunTask(
         task_id=task_id_of(round_, client_id),
         round_id=order.round_id,

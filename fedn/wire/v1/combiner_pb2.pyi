@@ -12,9 +12,11 @@ class TaskKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TASK_KIND_UNSPECIFIED: _ClassVar[TaskKind]
     TASK_KIND_TRAIN: _ClassVar[TaskKind]
     TASK_KIND_VALIDATE: _ClassVar[TaskKind]
+    TASK_KIND_PREDICT: _ClassVar[TaskKind]
 TASK_KIND_UNSPECIFIED: TaskKind
 TASK_KIND_TRAIN: TaskKind
 TASK_KIND_VALIDATE: TaskKind
+TASK_KIND_PREDICT: TaskKind
 
 class ClientEvent(_message.Message):
     __slots__ = ("hello", "heartbeat", "accepted", "progress")
@@ -145,7 +147,7 @@ class Drain(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("client_id", "task_id", "round_id", "seconds", "update", "validation", "failure")
+    __slots__ = ("client_id", "task_id", "round_id", "seconds", "update", "validation", "failure", "prediction")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +155,7 @@ class TaskResult(_message.Message):
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     task_id: str
     round_id: str
@@ -160,7 +163,8 @@ class TaskResult(_message.Message):
     update: Update
     validation: Validation
     failure: Failure
-    def __init__(self, client_id: _Optional[str] = ..., task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., seconds: _Optional[float] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    prediction: Prediction
+    def __init__(self, client_id: _Optional[str] = ..., task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., seconds: _Optional[float] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("model", "base_model", "num_examples", "metrics")
@@ -197,6 +201,14 @@ class Validation(_message.Message):
     num_examples: int
     metrics: _containers.ScalarMap[str, float]
     def __init__(self, base_model: _Optional[str] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("predictions", "base_model")
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    BASE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    predictions: str
+    base_model: str
+    def __init__(self, predictions: _Optional[str] = ..., base_model: _Optional[str] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("code", "reason", "stderr_tail")

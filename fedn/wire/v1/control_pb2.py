@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64n/wire/v1/control.proto\x12\x07\x66\x65\x64n.v1\"N\n\x0bParticipant\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x10\n\x08settings\x18\x04 \x01(\t\"\xaf\x02\n\x11StartRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12 \n\x04kind\x18\x05 \x01(\x0e\x32\x12.fedn.v1.RoundKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nmodel_size\x18\x07 \x01(\x04\x12\x0f\n\x07package\x18\x08 \x01(\t\x12\x14\n\x0cpackage_size\x18\t \x01(\x04\x12*\n\x0cparticipants\x18\n \x03(\x0b\x32\x14.fedn.v1.Participant\x12\x17\n\x0fround_timeout_s\x18\x0b \x01(\x01\x12\x14\n\x0csession_seed\x18\x0c \x01(\r\x12\x10\n\x08settings\x18\r \x01(\t\"\x11\n\x0fStartRoundReply\"3\n\x11\x41waitRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\"\x8c\x01\n\rRoundProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x01(\r\x12\x10\n\x08\x61nswered\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x03(\t\x12&\n\x07outcome\x18\x06 \x01(\x0b\x32\x15.fedn.v1.RoundOutcome\"\xe9\x01\n\x0cRoundOutcome\x12\x0b\n\x03sum\x18\x01 \x01(\t\x12\x10\n\x08sum_size\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x04\x12\'\n\x07\x63lients\x18\x04 \x03(\x0b\x32\x16.fedn.v1.ClientOutcome\x12\x33\n\x07refused\x18\x05 \x03(\x0b\x32\".fedn.v1.RoundOutcome.RefusedEntry\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x82\x02\n\rClientOutcome\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x05 \x01(\t\x12\x0e\n\x06update\x18\x06 \x01(\t\x12\x14\n\x0cnum_examples\x18\x07 \x01(\x03\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.fedn.v1.ClientOutcome.MetricsEntry\x12\x0f\n\x07seconds\x18\t \x01(\x01\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x11\x41\x62ortRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"D\n\x0f\x45ndRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x11\n\tcommitted\x18\x03 \x01(\x08\"\x0f\n\rEndRoundReply\"\x1d\n\rReportRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x82\x01\n\x0bReportReply\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12(\n\x07\x63lients\x18\x02 \x03(\x0b\x32\x17.fedn.v1.AttachedClient\x12%\n\x06rounds\x18\x03 \x03(\x0b\x32\x15.fedn.v1.RunningRound\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"J\n\x0cRunningRound\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x16.fedn.v1.RoundProgress\"\x82\x01\n\x0e\x41ttachedClient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x0c\n\x04\x63pus\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x0c\n\nDrainReply*V\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_KIND_TRAIN\x10\x01\x12\x17\n\x13ROUND_KIND_VALIDATE\x10\x02\x32\x80\x03\n\x07\x43ontrol\x12\x42\n\nStartRound\x12\x1a.fedn.v1.StartRoundRequest\x1a\x18.fedn.v1.StartRoundReply\x12\x42\n\nAwaitRound\x12\x1a.fedn.v1.AwaitRoundRequest\x1a\x16.fedn.v1.RoundProgress0\x01\x12\x42\n\nAbortRound\x12\x1a.fedn.v1.AbortRoundRequest\x1a\x18.fedn.v1.AbortRoundReply\x12<\n\x08\x45ndRound\x12\x18.fedn.v1.EndRoundRequest\x1a\x16.fedn.v1.EndRoundReply\x12\x36\n\x06Report\x12\x16.fedn.v1.ReportRequest\x1a\x14.fedn.v1.ReportReply\x12\x33\n\x05\x44rain\x12\x15.fedn.v1.DrainRequest\x1a\x13.fedn.v1.DrainReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64n/wire/v1/control.proto\x12\x07\x66\x65\x64n.v1\"N\n\x0bParticipant\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x10\n\x08settings\x18\x04 \x01(\t\"\xaf\x02\n\x11StartRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12 \n\x04kind\x18\x05 \x01(\x0e\x32\x12.fedn.v1.RoundKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nmodel_size\x18\x07 \x01(\x04\x12\x0f\n\x07package\x18\x08 \x01(\t\x12\x14\n\x0cpackage_size\x18\t \x01(\x04\x12*\n\x0cparticipants\x18\n \x03(\x0b\x32\x14.fedn.v1.Participant\x12\x17\n\x0fround_timeout_s\x18\x0b \x01(\x01\x12\x14\n\x0csession_seed\x18\x0c \x01(\r\x12\x10\n\x08settings\x18\r \x01(\t\"\x11\n\x0fStartRoundReply\"3\n\x11\x41waitRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\"\x8c\x01\n\rRoundProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x01(\r\x12\x10\n\x08\x61nswered\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x03(\t\x12&\n\x07outcome\x18\x06 \x01(\x0b\x32\x15.fedn.v1.RoundOutcome\"\xe9\x01\n\x0cRoundOutcome\x12\x0b\n\x03sum\x18\x01 \x01(\t\x12\x10\n\x08sum_size\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x04\x12\'\n\x07\x63lients\x18\x04 \x03(\x0b\x32\x16.fedn.v1.ClientOutcome\x12\x33\n\x07refused\x18\x05 \x03(\x0b\x32\".fedn.v1.RoundOutcome.RefusedEntry\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x90\x02\n\rClientOutcome\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x05 \x01(\t\x12\x0e\n\x06update\x18\x06 \x01(\t\x12\x14\n\x0cnum_examples\x18\x07 \x01(\x03\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.fedn.v1.ClientOutcome.MetricsEntry\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x0c\n\x04size\x18\n \x01(\x04\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x11\x41\x62ortRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"D\n\x0f\x45ndRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x11\n\tcommitted\x18\x03 \x01(\x08\"\x0f\n\rEndRoundReply\"\x1d\n\rReportRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x82\x01\n\x0bReportReply\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12(\n\x07\x63lients\x18\x02 \x03(\x0b\x32\x17.fedn.v1.AttachedClient\x12%\n\x06rounds\x18\x03 \x03(\x0b\x32\x15.fedn.v1.RunningRound\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\"J\n\x0cRunningRound\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x16.fedn.v1.RoundProgress\"\x82\x01\n\x0e\x41ttachedClient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x0c\n\x04\x63pus\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t\"\x1c\n\x0c\x44rainRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\"\x0c\n\nDrainReply*n\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_KIND_TRAIN\x10\x01\x12\x17\n\x13ROUND_KIND_VALIDATE\x10\x02\x12\x16\n\x12ROUND_KIND_PREDICT\x10\x03\x32\x80\x03\n\x07\x43ontrol\x12\x42\n\nStartRound\x12\x1a.fedn.v1.StartRoundRequest\x1a\x18.fedn.v1.StartRoundReply\x12\x42\n\nAwaitRound\x12\x1a.fedn.v1.AwaitRoundRequest\x1a\x16.fedn.v1.RoundProgress0\x01\x12\x42\n\nAbortRound\x12\x1a.fedn.v1.AbortRoundRequest\x1a\x18.fedn.v1.AbortRoundReply\x12<\n\x08\x45ndRound\x12\x18.fedn.v1.EndRoundRequest\x1a\x16.fedn.v1.EndRoundReply\x12\x36\n\x06Report\x12\x16.fedn.v1.ReportRequest\x1a\x14.fedn.v1.ReportReply\x12\x33\n\x05\x44rain\x12\x15.fedn.v1.DrainRequest\x1a\x13.fedn.v1.DrainReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_options = b'8\001'
   _globals['_CLIENTOUTCOME_METRICSENTRY']._loaded_options = None
   _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_ROUNDKIND']._serialized_start=1729
-  _globals['_ROUNDKIND']._serialized_end=1815
+  _globals['_ROUNDKIND']._serialized_start=1743
+  _globals['_ROUNDKIND']._serialized_end=1853
   _globals['_PARTICIPANT']._serialized_start=39
   _globals['_PARTICIPANT']._serialized_end=117
   _globals['_STARTROUNDREQUEST']._serialized_start=120
@@ -52,29 +52,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_start=828
   _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_end=874
   _globals['_CLIENTOUTCOME']._serialized_start=877
-  _globals['_CLIENTOUTCOME']._serialized_end=1135
-  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_start=1089
-  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_end=1135
-  _globals['_ABORTROUNDREQUEST']._serialized_start=1137
-  _globals['_ABORTROUNDREQUEST']._serialized_end=1204
-  _globals['_ABORTROUNDREPLY']._serialized_start=1206
-  _globals['_ABORTROUNDREPLY']._serialized_end=1223
-  _globals['_ENDROUNDREQUEST']._serialized_start=1225
-  _globals['_ENDROUNDREQUEST']._serialized_end=1293
-  _globals['_ENDROUNDREPLY']._serialized_start=1295
-  _globals['_ENDROUNDREPLY']._serialized_end=1310
-  _globals['_REPORTREQUEST']._serialized_start=1312
-  _globals['_REPORTREQUEST']._serialized_end=1341
-  _globals['_REPORTREPLY']._serialized_start=1344
-  _globals['_REPORTREPLY']._serialized_end=1474
-  _globals['_RUNNINGROUND']._serialized_start=1476
-  _globals['_RUNNINGROUND']._serialized_end=1550
-  _globals['_ATTACHEDCLIENT']._serialized_start=1553
-  _globals['_ATTACHEDCLIENT']._serialized_end=1683
-  _globals['_DRAINREQUEST']._serialized_start=1685
-  _globals['_DRAINREQUEST']._serialized_end=1713
-  _globals['_DRAINREPLY']._serialized_start=1715
-  _globals['_DRAINREPLY']._serialized_end=1727
-  _globals['_CONTROL']._serialized_start=1818
-  _globals['_CONTROL']._serialized_end=2202
+  _globals['_CLIENTOUTCOME']._serialized_end=1149
+  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_start=1103
+  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_end=1149
+  _globals['_ABORTROUNDREQUEST']._serialized_start=1151
+  _globals['_ABORTROUNDREQUEST']._serialized_end=1218
+  _globals['_ABORTROUNDREPLY']._serialized_start=1220
+  _globals['_ABORTROUNDREPLY']._serialized_end=1237
+  _globals['_ENDROUNDREQUEST']._serialized_start=1239
+  _globals['_ENDROUNDREQUEST']._serialized_end=1307
+  _globals['_ENDROUNDREPLY']._serialized_start=1309
+  _globals['_ENDROUNDREPLY']._serialized_end=1324
+  _globals['_REPORTREQUEST']._serialized_start=1326
+  _globals['_REPORTREQUEST']._serialized_end=1355
+  _globals['_REPORTREPLY']._serialized_start=1358
+  _globals['_REPORTREPLY']._serialized_end=1488
+  _globals['_RUNNINGROUND']._serialized_start=1490
+  _globals['_RUNNINGROUND']._serialized_end=1564
+  _globals['_ATTACHEDCLIENT']._serialized_start=1567
+  _globals['_ATTACHEDCLIENT']._serialized_end=1697
+  _globals['_DRAINREQUEST']._serialized_start=1699
+  _globals['_DRAINREQUEST']._serialized_end=1727
+  _globals['_DRAINREPLY']._serialized_start=1729
+  _globals['_DRAINREPLY']._serialized_end=1741
+  _globals['_CONTROL']._serialized_start=1856
+  _globals['_CONTROL']._serialized_end=2240
 # @@protoc_insertion_point(module_scope)

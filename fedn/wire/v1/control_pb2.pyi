@@ -12,9 +12,11 @@ class RoundKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROUND_KIND_UNSPECIFIED: _ClassVar[RoundKind]
     ROUND_KIND_TRAIN: _ClassVar[RoundKind]
     ROUND_KIND_VALIDATE: _ClassVar[RoundKind]
+    ROUND_KIND_PREDICT: _ClassVar[RoundKind]
 ROUND_KIND_UNSPECIFIED: RoundKind
 ROUND_KIND_TRAIN: RoundKind
 ROUND_KIND_VALIDATE: RoundKind
+ROUND_KIND_PREDICT: RoundKind
 
 class Participant(_message.Message):
     __slots__ = ("client_id", "part", "seed", "settings")
@@ -112,7 +114,7 @@ class RoundOutcome(_message.Message):
     def __init__(self, sum: _Optional[str] = ..., sum_size: _Optional[int] = ..., weight: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[ClientOutcome, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ClientOutcome(_message.Message):
-    __slots__ = ("client_id", "status", "code", "reason", "stderr_tail", "update", "num_examples", "metrics", "seconds")
+    __slots__ = ("client_id", "status", "code", "reason", "stderr_tail", "update", "num_examples", "metrics", "seconds", "size")
     class MetricsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +131,7 @@ class ClientOutcome(_message.Message):
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     status: str
     code: str
@@ -138,7 +141,8 @@ class ClientOutcome(_message.Message):
     num_examples: int
     metrics: _containers.ScalarMap[str, float]
     seconds: float
-    def __init__(self, client_id: _Optional[str] = ..., status: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., stderr_tail: _Optional[str] = ..., update: _Optional[str] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., seconds: _Optional[float] = ...) -> None: ...
+    size: int
+    def __init__(self, client_id: _Optional[str] = ..., status: _Optional[str] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., stderr_tail: _Optional[str] = ..., update: _Optional[str] = ..., num_examples: _Optional[int] = ..., metrics: _Optional[_Mapping[str, float]] = ..., seconds: _Optional[float] = ..., size: _Optional[int] = ...) -> None: ...
 
 class AbortRoundRequest(_message.Message):
     __slots__ = ("term", "round_id", "reason")
