@@ -81,6 +81,8 @@ def complain(error: FednError) -> None:
     tail = str(error.detail.get("stderr_tail", "")).strip()
     if tail:
         click.echo("\n".join(f"  │ {line}" for line in tail.splitlines()[-15:]), err=True)
+    if advice := error.detail.get("advice"):
+        click.echo(f"  → {advice}", err=True)
     sys.exit(error.exit_code)
 
 

@@ -10,7 +10,7 @@ import click
 
 from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
-from fedn.cli.seed import write_seed
+from fedn.cli.seed import SEED, write_seed
 from fedn.errors import NotFound
 from fedn.package.project import load_project
 
@@ -49,12 +49,14 @@ def pull(model_id: str, output: Path, reducer: str, as_json: bool) -> None:
 
 @model.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=42, show_default=True, help="For init_model.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True, help="For init_model and build."
+)
 @click.option("--new-lineage", is_flag=True, help="Train anew from this seed; the trail keeps what was before.")
 @reducer_address
 @as_json
 def seed(source: Path, seed: int, new_lineage: bool, reducer: str, as_json: bool) -> None:
-    """Upload the seed model: SOURCE is a safetensors file, or a project whose init_model writes one.
+    """Upload the seed model: SOURCE is a safetensors file, or a project whose init_model or build writes one.
 
     A trail that has begun takes another seed only as a new lineage: the next session starts from it.
 

@@ -10,7 +10,7 @@ import click
 
 from fedn.cli.options import as_json, reducer_address
 from fedn.cli.reducer_api import ReducerApi
-from fedn.package.archive import create as create_archive
+from fedn.cli.seed import build_package
 from fedn.package.archive import inspect as inspect_archive
 from fedn.package.project import UNNAMED, load_project
 
@@ -40,13 +40,13 @@ def package() -> None:
 def create(project: Path, output: Path, as_json: bool) -> None:
     """Build the compute package of PROJECT, a folder with a fedn.yaml.
 
-    The same files always give the same digest.
+    The entry point `build`, if there is one, is run first. The same files always give the same digest.
 
     \b
     Example:
       fedn package create test/digits -o package.tar
     """
-    digest = create_archive(load_project(project), output)
+    digest = build_package(load_project(project), output)
     size = output.stat().st_size
     if as_json:
         click.echo(json.dumps({"digest": digest, "file": str(output), "size": size}))
@@ -69,7 +69,7 @@ def upload(source: Path, reducer: str, as_json: bool) -> None:
         file = source
         if source.is_dir():
             file = Path(folder) / "package.tar"
-            create_archive(load_project(source), file)
+            build_package(load_project(source), file)
         sent = api.upload("/context", file)
     click.echo(json.dumps(sent) if as_json else f"package {sent['name']}, sha256 {sent['digest']}")
 

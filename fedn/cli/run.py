@@ -1,4 +1,4 @@
-"""`fedn run`: one role as a process, until it is stopped."""
+"""`fedn run`: one role as a process, until it is stopped; and a project's scripts without any network."""
 
 from __future__ import annotations
 
@@ -12,9 +12,25 @@ from fedn.cli.options import log_as_json, log_to_stderr, of_settings, settings_o
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings
 
 
-@click.group()
+class Run(click.Group):
+    """The roles are imported when they are run; so is what runs a project, which needs a client's extra."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The roles, and `local`."""
+        return sorted([*super().list_commands(ctx), "local"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name != "local":
+            return super().get_command(ctx, cmd_name)
+        from fedn.cli.local import local
+
+        return local
+
+
+@click.group(cls=Run)
 def run() -> None:
-    """Run one role of the network as a process.
+    """Run one role of the network as a process; or a project's scripts, without a network.
 
     \b
     Example, in three terminals:

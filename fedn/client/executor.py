@@ -120,6 +120,14 @@ class PackageExecutor:
         finally:
             turn()
 
+    async def start_up(self, job: Job) -> None:
+        """Run the package's `startup` by itself, which `run` else does at the first task. Raises TaskFailed."""
+        turn = await self._turns.take(job.deadline)
+        try:
+            await self._start_up(self._ready[job.package], job)
+        finally:
+            turn()
+
     async def stop(self) -> None:
         """See `Executor.stop`."""
         await self._workers.stop()

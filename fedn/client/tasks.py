@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,10 @@ from fedn.client.executor import Executor, Job
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
 from fedn.client.settings import settings_for
+from fedn.client.told import told
 from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
-from fedn.config import ClientSettings, without_secrets
+from fedn.config import ClientSettings
 from fedn.errors import (
     FednError,
     ModelInvalid,
@@ -247,19 +247,7 @@ class Tasks:
         """The entry point's environment: the process's own without its secrets, and what the task says."""
         settings = folder / "settings.json"
         settings.write_text(settings_for(command, self._settings.training))
-        told = {
-            "FEDN_PART": str(self.part),
-            "FEDN_SEED": str(command.seed),
-            "FEDN_SESSION_SEED": str(command.session_seed),
-            "FEDN_SESSION": command.session_id,
-            "FEDN_ROUND": str(command.round),
-            "FEDN_CLIENT_SETTINGS": str(settings),
-        }
-        if self._settings.parts is not None:
-            told["FEDN_PARTS"] = str(self._settings.parts)
-        if self._settings.data_dir is not None:
-            told["FEDN_DATA_DIR"] = str(self._settings.data_dir.expanduser().absolute())
-        return without_secrets(os.environ) | told
+        return told(command, part=self.part, settings=settings, client=self._settings)
 
 
 def check_output(out: Path) -> str:

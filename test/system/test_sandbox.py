@@ -329,7 +329,13 @@ BROKEN: dict[str, tuple[str, str | None, str, int, str]] = {  # file, its conten
         2,
         "fedn.yaml:5: unknown entry point 'trian'",
     ),
-    "no init_model": ("fedn.yaml", GOOD.replace("init_model:", "#"), "bad_input", 2, "names no init_model"),
+    "no init_model": (
+        "fedn.yaml",
+        GOOD.replace("init_model:", "#"),
+        "bad_input",
+        2,
+        "names neither init_model nor the entry point build",
+    ),
     "an init_model that is not there": (
         "fedn.yaml",
         GOOD.replace("init_model: python", "init_model: pyhton"),

@@ -1,0 +1,190 @@
+"""`fedn run local`: a project's scripts once each, on this machine and without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fedn.aggregation.ranges import scan
+from fedn.cli.advice import advice
+from fedn.cli.options import key_value
+from fedn.cli.seed import SEED, write_seed
+from fedn.client.outputs import Metadata
+from fedn.client.rehearsal import Given, Rehearsal
+from fedn.config import ClientSettings, load
+from fedn.errors import BadInput, FednError
+from fedn.model.safetensors import open_model
+from fedn.package.archive import create, inspect
+from fedn.package.project import Project, load_project
+
+T = TypeVar("T")
+
+
+class Report:
+    """The steps so far: a line for each as it ends, or all of them as JSON at the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._steps: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Time a step; what came out is said to the function that the block is given."""
+        said: list[str] = []
+        started = time.monotonic()
+        try:
+            yield said.append
+        except FednError as error:
+            self._ended(name, started, f"failed [{error.code}]")
+            raise
+        self._ended(name, started, ", ".join(said))
+
+    def note(self, line: str) -> None:
+        """Something that is no error, and probably not meant."""
+        self._notes.append(line)
+
+    def _ended(self, name: str, started: float, outcome: str) -> None:
+        step = {"step": name, "seconds": time.monotonic() - started, "outcome": outcome}
+        if not self._as_json:
+            if not self._steps:
+                click.secho(f"{'step':<12} seconds  what came out", bold=True)
+            click.echo(f"{name:<12} {step['seconds']:>7.2f}  {outcome}")
+        self._steps.append(step)
+
+    def close(self, error: FednError | None) -> None:
+        """The last words."""
+        if self._as_json:
+            failure = None if error is None else error.as_json()
+            click.echo(json.dumps({"steps": self._steps, "notes": self._notes, "error": failure}))
+            return
+        for line in self._notes:
+            click.secho(f"be aware that {line}", fg="yellow")
+        if error is None:
+            click.secho("everything ran as the network would run it", fg="green")
+
+
+@click.command()
+@click.argument("project", type=click.Path(path_type=Path))
+@click.option("--env/--no-env", default=None, help="Make the environment that python_env asks for.  [default: yes]")
+@click.option("--setting", "settings", multiple=True, metavar="KEY=VALUE", help="A client setting; may be repeated.")
+@click.option("--part", type=click.IntRange(0), default=0, show_default=True, help="The client's part of the data.")
+@click.option("--parts", type=click.IntRange(1), default=5, show_default=True, help="How many parts there are.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True, help="Of the session.")
+@click.option("--time-limit", type=click.FloatRange(1), default=300.0, show_default=True, help="Seconds for a script.")
+@click.option("--data-dir", type=click.Path(path_type=str), help="The client's data.  [env: FEDN_DATA_DIR]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def local(project: Path, as_json: bool, **given: Any) -> None:
+    """Run PROJECT's scripts once each, without a network, and say what is wrong.
+
+    The package is made, unpacked, run and checked as the network does it: a script that needs a file which does not
+    travel fails here, too.
+
+    \b
+    Example:
+      fedn run local myproject
+      fedn run local myproject --no-env --setting epochs=2
+    """
+    report, error = Report(as_json=as_json), None
+    settings = dict(key_value(pair, "--setting") for pair in given["settings"])
+    loaded = load_project(project)
+    if given["part"] >= given["parts"]:
+        raise BadInput(f"--part {given['part']}: the parts are 0 … {given['parts'] - 1}; --parts says how many")
+    overrides = {name: given[name] for name in ("env", "parts", "data_dir")}
+    client = load(ClientSettings, environ=os.environ, overrides=overrides)
+    try:
+        with tempfile.TemporaryDirectory(prefix="fedn-local-", ignore_cleanup_errors=True) as folder:
+            rehearse(loaded, client, Path(folder), given | {"settings": settings}, report)
+    except FednError as failure:
+        error = failure
+        error.detail["advice"] = advice(failure, loaded, own_python=not client.env or not loaded.manifest.python_env)
+    report.close(error)
+    if error is not None and as_json:
+        raise SystemExit(error.exit_code)
+    if error is not None:
+        raise error
+
+
+def rehearse(project: Project, client: ClientSettings, folder: Path, given: dict[str, Any], report: Report) -> None:
+    """All steps in the order in which a network takes them. Raises what was wrong with the first that failed."""
+    seed, archive = folder / "seed", folder / "package.tar"
+    with report.step("seed model") as said:
+        write_seed(project, seed, seed=given["seed"])
+        model = open_model(seed)
+        scan(model)  # as the reducer, which takes no seed with NaN in it
+        said(f"{counted(len(model.schema.tensors), 'tensor')}, {model.size:,} bytes")
+    with report.step("package") as said:
+        digest = create(project, archive)
+        said(f"{counted(len(inspect(archive).files), 'file')}, {archive.stat().st_size:,} bytes")
+    what = Given(
+        archive=archive,
+        digest=digest,
+        model=seed,
+        settings=given["settings"],
+        part=given["part"],
+        seed=given["seed"],
+        time_limit_s=given["time_limit"],
+    )
+    asyncio.run(tasks(project, Rehearsal(what, client, folder / "client"), client, report))
+
+
+async def tasks(project: Project, rehearsal: Rehearsal, client: ClientSettings, report: Report) -> None:
+    """What the client does. Raises TaskFailed, BadInput."""
+    try:
+        with report.step("environment") as said:
+            await rehearsal.prepare("train")
+            said(environment_in_words(project, client))
+        if "startup" in project.entry_points:
+            with report.step("startup"):
+                await rehearsal.start_up()
+        with report.step("train") as said:
+            trained = await rehearsal.train()
+            said(in_words(trained.metadata))
+        if not trained.changed:
+            report.note("train wrote the very model that it was given: it has learnt nothing")
+        if "validate" in project.entry_points:
+            with report.step("validate") as said:
+                said(in_words(await rehearsal.validate(trained.model)))
+        else:
+            report.note("there is no entry point validate: rounds will show no accuracy")
+        if "predict" in project.entry_points:
+            with report.step("predict") as said:
+                said(predictions_in_words(await rehearsal.predict(trained.model)))
+    finally:
+        await rehearsal.stop()
+
+
+def environment_in_words(project: Project, client: ClientSettings) -> str:
+    """Which Python runs the scripts."""
+    asked = project.manifest.python_env
+    if asked is None:
+        return "this Python: fedn.yaml names no python_env"
+    return (
+        f"a virtual environment of {asked}" if client.env else f"this Python, not an environment of {asked} (--no-env)"
+    )
+
+
+def in_words(metadata: Metadata) -> str:
+    """Metrics, and on how many examples."""
+    metrics = "".join(f", {name} {value:.4g}" for name, value in sorted(metadata.metrics.items()))
+    return counted(metadata.num_examples, "example") + metrics
+
+
+def predictions_in_words(found: object) -> str:
+    """What kind of JSON it is, and how long."""
+    size = len(found) if isinstance(found, dict | list) else 0
+    return counted(size, "prediction" if isinstance(found, list) else "key") + f", {len(json.dumps(found)):,} bytes"
+
+
+def counted(count: int, what: str) -> str:
+    """1 tensor, 2 tensors."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
