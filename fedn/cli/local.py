@@ -7,10 +7,11 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -26,7 +27,17 @@ from fedn.model.safetensors import open_model
 from fedn.package.archive import create, inspect
 from fedn.package.project import Project, load_project
 
-T = TypeVar("T")
+
+class Said:
+    """What came out of a step: for a person, and as values."""
+
+    def __init__(self) -> None:
+        self.outcome = ""
+        self.values: dict[str, Any] = {}
+
+    def __call__(self, outcome: str, **values: Any) -> None:
+        """Note it; the last word counts."""
+        self.outcome, self.values = outcome, values
 
 
 class Report:
@@ -38,23 +49,22 @@ class Report:
         self._notes: list[str] = []
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Time a step; what came out is said to the function that the block is given."""
-        said: list[str] = []
-        started = time.monotonic()
+    def step(self, name: str) -> Iterator[Said]:
+        """Time a step; what came out is said to what the block is given."""
+        said, started = Said(), time.monotonic()
         try:
-            yield said.append
+            yield said
         except FednError as error:
-            self._ended(name, started, f"failed [{error.code}]")
+            self._ended(name, started, f"failed [{error.code}]", {})
             raise
-        self._ended(name, started, ", ".join(said))
+        self._ended(name, started, said.outcome, said.values)
 
     def note(self, line: str) -> None:
         """Something that is no error, and probably not meant."""
         self._notes.append(line)
 
-    def _ended(self, name: str, started: float, outcome: str) -> None:
-        step = {"step": name, "seconds": time.monotonic() - started, "outcome": outcome}
+    def _ended(self, name: str, started: float, outcome: str, values: dict[str, Any]) -> None:
+        step = {"step": name, "seconds": time.monotonic() - started, "outcome": outcome} | values
         if not self._as_json:
             if not self._steps:
                 click.secho(f"{'step':<12} seconds  what came out", bold=True)
@@ -148,12 +158,13 @@ async def tasks(project: Project, rehearsal: Rehearsal, client: ClientSettings, 
                 await rehearsal.start_up()
         with report.step("train") as said:
             trained = await rehearsal.train()
-            said(in_words(trained.metadata))
+            said(in_words(trained.metadata), **asdict(trained.metadata))
         if not trained.changed:
             report.note("train wrote the very model that it was given: it has learnt nothing")
         if "validate" in project.entry_points:
             with report.step("validate") as said:
-                said(in_words(await rehearsal.validate(trained.model)))
+                measured = await rehearsal.validate(trained.model)
+                said(in_words(measured), **asdict(measured))
         else:
             report.note("there is no entry point validate: rounds will show no accuracy")
         if "predict" in project.entry_points:

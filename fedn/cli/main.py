@@ -13,6 +13,7 @@ from fedn.errors import BadInput, FednError, Interrupted
 
 # noun → module and the function in it
 COMMANDS = {
+    "init": "fedn.cli.init:init",
     "run": "fedn.cli.run:run",
     "sandbox": "fedn.cli.sandbox:sandbox",
     "package": "fedn.cli.package:package",
@@ -30,7 +31,7 @@ class Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The nouns, in the order that a newcomer meets them."""
-        return ["sandbox", "run", "package", "session", "model", "predict", "trail", "env", "health"]
+        return ["sandbox", "init", "run", "package", "session", "model", "predict", "trail", "env", "health"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The noun's command."""

@@ -1,0 +1,14 @@
+"""Write the seed model, from which the first round begins: python init_model.py <model-out>"""
+
+import os
+import sys
+
+sys.path.insert(0, "client")
+
+from model import make_model
+
+from fedn.model.helpers import numpy as helper
+
+if __name__ == "__main__":
+    (model_out,) = sys.argv[1:]
+    helper.save(model_out, make_model(seed=int(os.environ.get("FEDN_SESSION_SEED", 0))))
