@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from string import Template
 
 import click
@@ -59,9 +60,9 @@ def files_of(folder: Path) -> list[Path]:
 def next_steps(folder: Path) -> list[str]:
     """What to do with the project, in three commands."""
     commands = {
-        f"pip install -r {folder / 'client' / 'requirements.txt'}": "what the scripts import",
-        f"fedn run local {folder} --no-env": "each script once, without a network",
-        f"fedn sandbox {folder}": "a whole network on this machine",
+        f"pip install -r {quote(str(folder / 'client' / 'requirements.txt'))}": "what the scripts import",
+        f"fedn run local {quote(str(folder))} --no-env": "each script once, without a network",
+        f"fedn sandbox {quote(str(folder))}": "a whole network on this machine",
     }
     width = max(map(len, commands))
     return [f"{folder} is a working project; its README says what to change. Next:"] + [

@@ -27,6 +27,8 @@ def load_test():
 def _load_mine():
     """One part of a public data set. A client with data of its own reads them (FEDN_DATA_DIR says where)."""
     part, parts = int(os.environ.get("FEDN_PART", 0)), int(os.environ.get("FEDN_PARTS", 5))
+    if part >= parts:
+        raise SystemExit(f"this client has part {part} (the first is 0), but there are only {parts} parts")
     images, labels = load_digits(return_X_y=True)
     shuffled = np.random.default_rng(int(os.environ.get("FEDN_SESSION_SEED", 0))).permutation(len(labels))
     mine = np.array_split(shuffled, parts)[part]
