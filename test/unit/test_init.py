@@ -139,5 +139,5 @@ def test_parts_of_the_digits_are_disjoint_and_nothing_held_out_is_trained_on(loa
 
 
 def test_a_client_too_many_is_told_so(load: Callable[..., Any]) -> None:
-    with pytest.raises(SystemExit, match="this client has part 2 .*, but there are only 2 parts"):
+    with pytest.raises(SystemExit, match=r"this client has part 2 .*, but there are only 2 parts"):
         load("train", 2, 2)
