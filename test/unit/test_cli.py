@@ -53,7 +53,7 @@ def test_examples_name_options_that_exist() -> None:
             found = command.get_command(context, words.pop(0))
             assert found is not None, example
             command = found
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         assert {word for word in words if word.startswith("-")} <= known, example
 
 
