@@ -17,8 +17,9 @@ from typing import Any, SupportsFloat, TypeAlias
 
 import numpy.typing as npt
 
+from fedn.client.blame import OF_HELPERS
 from fedn.client.executor import Fetch, Job, Turns
-from fedn.errors import EntryPointFailed, EntryPointMissing, FednError, OutputInvalid, TaskTimeout
+from fedn.errors import EntryPointFailed, EntryPointMissing, OutputInvalid, TaskTimeout
 from fedn.model.helpers.numpy import load, save, save_metrics
 from fedn.wire.v1 import combiner_pb2 as pb
 
@@ -89,7 +90,7 @@ class FunctionExecutor:
             error: BaseException | None = None
             try:
                 call(self._functions[job.entry_point], job)
-            except FednError as known:
+            except OF_HELPERS as known:  # of another error of ours the network would believe that it is its own
                 error = known
             except BaseException as unknown:  # noqa: BLE001 - the user's, and told to the network
                 error = EntryPointFailed(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fedn.client import Client, Task, Update, Validation
-from fedn.errors import ConfigInvalid
+from fedn.errors import ConfigInvalid, RoundClosed
 from fedn.model.safetensors import load_tensors
 from fedn.wire.v1 import control_pb2 as control
 from test.unit.combiner_bench import Table, table, until
@@ -82,12 +82,17 @@ def fails(model: Model, task: Task) -> Update:
     raise KeyError("no such column")
 
 
+def misleads(model: Model, task: Task) -> Update:
+    raise RoundClosed("says the function")
+
+
 @pytest.mark.parametrize(
     ("function", "code", "reason"),
     [
+        (misleads, "entry_point_failed", "train: RoundClosed: says the function"),
         (fails, "entry_point_failed", "train: KeyError: 'no such column'"),
         (lambda m, t: m, "output_invalid", "the function for 'train' returned dict, not fedn.client.Update"),
-        (lambda m, t: Update(m, 0), "bad_num_examples", "num_examples is 0, not a number of examples above 0"),
+        (lambda m, t: Update(m, 0), "bad_num_examples", "num_examples is 0"),
         (lambda m, t: Update({"w": m["w"][:1]}, 1), "schema_mismatch", "tensor 'w' has shape [1] instead of [3]"),
     ],
 )
