@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import click
 from fedn.aggregation.ranges import scan
 from fedn.cli.advice import advice
 from fedn.cli.options import key_value
+from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.seed import SEED, write_seed
 from fedn.client.outputs import Metadata
 from fedn.client.rehearsal import Given, Rehearsal
@@ -85,7 +86,7 @@ class Report:
 
 @click.command()
 @click.argument("project", type=click.Path(path_type=Path))
-@click.option("--env/--no-env", default=None, help="Make the environment that python_env asks for.  [default: yes]")
+@env_option
 @click.option("--setting", "settings", multiple=True, metavar="KEY=VALUE", help="A client setting; may be repeated.")
 @click.option("--part", type=click.IntRange(0), default=0, show_default=True, help="The client's part of the data.")
 @click.option("--parts", type=click.IntRange(1), default=5, show_default=True, help="How many parts there are.")
@@ -127,11 +128,15 @@ def local(project: Path, as_json: bool, **given: Any) -> None:
 def rehearse(project: Project, client: ClientSettings, folder: Path, given: dict[str, Any], report: Report) -> None:
     """All steps in the order in which a network takes them. Raises what was wrong with the first that failed."""
     seed, archive = folder / "seed", folder / "package.tar"
-    with report.step("seed model") as said:
-        write_seed(project, seed, seed=given["seed"])
-        model = open_model(seed)
-        scan(model)  # as the reducer, which takes no seed with NaN in it
-        said(f"{counted(len(model.schema.tensors), 'tensor')}, {model.size:,} bytes")
+    with ExitStack() as kept:
+        with report.step("environment") as said:
+            python = kept.enter_context(python_of(project, env=client.env))
+            said(environment_in_words(project, client))
+        with report.step("seed model") as said:
+            write_seed(project, seed, seed=given["seed"], python=python)
+            model = open_model(seed)
+            scan(model)  # as the reducer, which takes no seed with NaN in it
+            said(f"{counted(len(model.schema.tensors), 'tensor')}, {model.size:,} bytes")
     with report.step("package") as said:
         digest = create(project, archive)
         said(f"{counted(len(inspect(archive).files), 'file')}, {archive.stat().st_size:,} bytes")
@@ -144,15 +149,15 @@ def rehearse(project: Project, client: ClientSettings, folder: Path, given: dict
         seed=given["seed"],
         time_limit_s=given["time_limit"],
     )
-    asyncio.run(tasks(project, Rehearsal(what, client, folder / "client"), client, report))
+    asyncio.run(tasks(project, Rehearsal(what, client, folder / "client"), report))
 
 
-async def tasks(project: Project, rehearsal: Rehearsal, client: ClientSettings, report: Report) -> None:
+async def tasks(project: Project, rehearsal: Rehearsal, report: Report) -> None:
     """What the client does. Raises TaskFailed, BadInput."""
     try:
-        with report.step("environment") as said:
+        with report.step("unpack") as said:
             await rehearsal.prepare("train")
-            said(environment_in_words(project, client))
+            said("as a client does")
         if "startup" in project.entry_points:
             with report.step("startup"):
                 await rehearsal.start_up()

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from fedn.cli.options import as_json, reducer_address
+from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import SEED, write_seed
 from fedn.errors import NotFound
@@ -53,9 +54,10 @@ def pull(model_id: str, output: Path, reducer: str, as_json: bool) -> None:
     "--seed", type=click.IntRange(0, 2**32 - 1), default=SEED, show_default=True, help="For init_model and build."
 )
 @click.option("--new-lineage", is_flag=True, help="Train anew from this seed; the trail keeps what was before.")
+@env_option
 @reducer_address
 @as_json
-def seed(source: Path, seed: int, new_lineage: bool, reducer: str, as_json: bool) -> None:
+def seed(source: Path, seed: int, new_lineage: bool, env: bool | None, reducer: str, as_json: bool) -> None:
     """Upload the seed model: SOURCE is a safetensors file, or a project whose init_model or build writes one.
 
     A trail that has begun takes another seed only as a new lineage: the next session starts from it.
@@ -69,7 +71,9 @@ def seed(source: Path, seed: int, new_lineage: bool, reducer: str, as_json: bool
         file = source
         if source.is_dir():
             file = Path(folder) / "seed.safetensors"
-            write_seed(load_project(source), file, seed=seed)
+            project = load_project(source)
+            with python_of(project, env=env) as python:
+                write_seed(project, file, seed=seed, python=python)
         planted = api.upload("/seed", file, **({"new_lineage": "true"} if new_lineage else {}))
     lineage = f", lineage {planted['lineage']}" if new_lineage else ""
     click.echo(json.dumps(planted) if as_json else f"seed model {planted['model']}{lineage}")

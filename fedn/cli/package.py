@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from fedn.cli.options import as_json, reducer_address
+from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import build_package
 from fedn.package.archive import inspect as inspect_archive
-from fedn.package.project import UNNAMED, load_project
+from fedn.package.project import UNNAMED, Project, load_project
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -36,8 +37,9 @@ def package() -> None:
     default=Path("package.tar"),
     show_default=True,
 )
+@env_option
 @as_json
-def create(project: Path, output: Path, as_json: bool) -> None:
+def create(project: Path, output: Path, env: bool | None, as_json: bool) -> None:
     """Build the compute package of PROJECT, a folder with a fedn.yaml.
 
     The entry point `build`, if there is one, is run first. The same files always give the same digest.
@@ -46,7 +48,7 @@ def create(project: Path, output: Path, as_json: bool) -> None:
     Example:
       fedn package create test/digits -o package.tar
     """
-    digest = build_package(load_project(project), output)
+    digest = built(load_project(project), output, env=env)
     size = output.stat().st_size
     if as_json:
         click.echo(json.dumps({"digest": digest, "file": str(output), "size": size}))
@@ -56,9 +58,10 @@ def create(project: Path, output: Path, as_json: bool) -> None:
 
 @package.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
+@env_option
 @reducer_address
 @as_json
-def upload(source: Path, reducer: str, as_json: bool) -> None:
+def upload(source: Path, env: bool | None, reducer: str, as_json: bool) -> None:
     """Send a compute package to the reducer: SOURCE is a package, or a project to build it from.
 
     \b
@@ -69,7 +72,7 @@ def upload(source: Path, reducer: str, as_json: bool) -> None:
         file = source
         if source.is_dir():
             file = Path(folder) / "package.tar"
-            build_package(load_project(source), file)
+            built(load_project(source), file, env=env)
         sent = api.upload("/context", file)
     click.echo(json.dumps(sent) if as_json else f"package {sent['name']}, sha256 {sent['digest']}")
 
@@ -95,3 +98,9 @@ def inspect(file: Path, as_json: bool) -> None:
         click.echo(f"  {name}: {' '.join(command)}")
     for name, size in info.files:
         click.echo(f"  {size:>10}  {name}")
+
+
+def built(project: Project, output: Path, *, env: bool | None) -> str:
+    """Make the package after the project's build; returns its sha256."""
+    with python_of(project, env=env, needed="build" in project.entry_points) as python:
+        return build_package(project, output, python=python)

@@ -18,6 +18,7 @@ from fedn.cli import failures
 from fedn.cli.client_settings import read_settings
 from fedn.cli.live import Live, closing_table
 from fedn.cli.memory import PeakMemory
+from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
 from fedn.cli.reducer_api import ReducerApi
@@ -83,6 +84,7 @@ class Size:
 )
 @click.option("--state", metavar="URL", help="State store, mongodb://HOST:PORT/DATABASE.  [default: embedded]")
 @click.option("--blobs", metavar="URL", help="Blob store, s3://HOST:PORT/BUCKET[?tls=false].  [default: embedded]")
+@env_option
 @click.option("--json", "json_file", type=a_file, help="Write the result to this file.")
 @click.option("--model", "model_file", type=a_file, help="Write the final model to this file.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep stores and logs in this folder.")
@@ -149,7 +151,7 @@ class Sandbox:
         """Start, train, verify, stop. Raises what ended the session, if it did not finish."""
         with Live(self._size.rounds) as live, Processes(self._folder / "logs", orphans=True) as processes:
             live.say(f"{self._project.name}: {self._size.in_words}")
-            seed, package = self._build()
+            seed, package = self._build(live)
             self._address = start_reducer(processes, self._folder / "reducer", self._stores, wanted=self._given["port"])
             with ReducerApi(self._address) as api:
                 live.say(f"dashboard {self._address}/")
@@ -170,10 +172,13 @@ class Sandbox:
             reason = f"the session {final['status']}: {final['reason']}"
             raise from_code(final["code"], reason, stderr_tail=failures.of_session(final))
 
-    def _build(self) -> tuple[Path, Path]:
+    def _build(self, live: Live) -> tuple[Path, Path]:
         """The seed model and the compute package of the project."""
         seed, package = self._folder / "seed.safetensors", self._folder / "package.tar"
-        write_seed(self._project, seed, seed=self._size.seed, environ=self._client_environ())
+        if self._project.manifest.python_env is not None and self._given["env"] is not False:
+            live.say(f"virtual environment of {self._project.manifest.python_env}: made once, then kept")
+        with python_of(self._project, env=self._given["env"]) as python:
+            write_seed(self._project, seed, seed=self._size.seed, environ=self._client_environ(), python=python)
         create(self._project, package)
         return seed, package
 
@@ -192,6 +197,8 @@ class Sandbox:
 
     def _start_clients(self, processes: Processes) -> None:
         shared = ["--reducer", self._address, "--parts", str(self._size.clients)]
+        if self._given["env"] is not None:
+            shared.append("--env" if self._given["env"] else "--no-env")
         if self._size.workers is not None:
             many = ["--replicas", str(self._size.clients), "--workers", str(self._size.workers)]
             where = ["--name", "client", "--dir", str(self._folder / "pool")]

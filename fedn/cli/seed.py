@@ -11,11 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedn.client.environment import Python
 from fedn.config import without_secrets
 from fedn.errors import BadInput, CommandMissing, EntryPointFailed
 from fedn.package.archive import create
@@ -25,20 +25,28 @@ from fedn.package.project import FILE, Project
 SEED = 42  # of the session, when nobody names one
 OF_0_33 = "seed.npz"  # where the build of a project for FEDn 0.33 writes, whatever it is told
 
+OWN = Python()  # the one that runs us
 Stamp = tuple[int, int, int]
 
 
-def write_seed(project: Project, destination: Path, *, seed: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Run the project's build, if it has one, and its init_model; they are shown no secret.
+def write_seed(
+    project: Project,
+    destination: Path,
+    *,
+    seed: int,
+    environ: Mapping[str, str] = os.environ,
+    python: Python = OWN,
+) -> None:
+    """Run the project's build, if it has one, and its init_model, by this Python; they are shown no secret.
 
     Without init_model, build writes the seed model: to the path that it is given, or as FEDn 0.33 had it, a seed.npz in
     the package folder or beside it. Raises BadInput when there is neither, CommandMissing, and EntryPointFailed with
     the stderr.
     """
-    environ = without_secrets(environ) | {"FEDN_SESSION_SEED": str(seed)}
+    environ = python.environ(without_secrets(environ)) | {"FEDN_SESSION_SEED": str(seed)}
     if project.init_model is not None:
-        _build(project, None, environ)
-        _run("init_model", project.init_model, (destination,), project.folder, environ)
+        _build(project, None, environ, python)
+        _run("init_model", project.init_model, (destination,), project.folder, environ, python)
         if not destination.exists():
             raise EntryPointFailed("init_model ended well but did not write the seed model to the path it was given")
         return
@@ -46,7 +54,7 @@ def write_seed(project: Project, destination: Path, *, seed: int, environ: Mappi
         wanted = "neither init_model nor the entry point build, one of which writes the seed model"
         raise BadInput(f"{project.folder / FILE} names {wanted}")
     before = {path: _stamp(path) for path in _places_of_0_33(project)}
-    _build(project, destination, environ)
+    _build(project, destination, environ, python)
     if not destination.exists():
         written = [path for path, stamp in before.items() if path.is_file() and _stamp(path) != stamp]
         if not written:
@@ -55,29 +63,36 @@ def write_seed(project: Project, destination: Path, *, seed: int, environ: Mappi
 
 
 def build_package(
-    project: Project, destination: Path, *, seed: int = SEED, environ: Mapping[str, str] = os.environ
+    project: Project,
+    destination: Path,
+    *,
+    seed: int = SEED,
+    environ: Mapping[str, str] = os.environ,
+    python: Python = OWN,
 ) -> str:
-    """Run the project's build, if it has one, and make the package; returns its sha256.
+    """Run the project's build, if it has one, by this Python, and make the package; returns its sha256.
 
     Raises what `write_seed` does, and PackageInvalid.
     """
-    environ = without_secrets(environ) | {"FEDN_SESSION_SEED": str(seed)}
+    environ = python.environ(without_secrets(environ)) | {"FEDN_SESSION_SEED": str(seed)}
     if "build" in project.entry_points:
         with tempfile.TemporaryDirectory(prefix="fedn-build-") as folder:
-            _build(project, Path(folder) / "seed" if project.init_model is None else None, environ)
+            _build(project, Path(folder) / "seed" if project.init_model is None else None, environ, python)
     return create(project, destination)
 
 
-def _build(project: Project, model_out: Path | None, environ: Mapping[str, str]) -> None:
+def _build(project: Project, model_out: Path | None, environ: Mapping[str, str], python: Python) -> None:
     entry = project.entry_points.get("build")
     if entry is not None:
         arguments = () if model_out is None else (model_out,)
-        _run("build", entry.command, arguments, project.package_dir, environ)
+        _run("build", entry.command, arguments, project.package_dir, environ, python)
 
 
-def _run(name: str, command: Command, arguments: tuple[Path, ...], cwd: Path, environ: Mapping[str, str]) -> None:
+def _run(
+    name: str, command: Command, arguments: tuple[Path, ...], cwd: Path, environ: Mapping[str, str], python: Python
+) -> None:
     first, *rest = command
-    words = [sys.executable if first in PYTHONS else first, *rest, *(str(path.absolute()) for path in arguments)]
+    words = [python.executable if first in PYTHONS else first, *rest, *(str(path.absolute()) for path in arguments)]
     try:
         done = subprocess.run(words, cwd=cwd, env=environ, capture_output=True, check=False)
     except OSError as error:

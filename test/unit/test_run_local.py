@@ -88,12 +88,22 @@ def test_every_entry_point_runs_once_and_says_what_came_out(tmp_path: Path) -> N
     done = run(write(tmp_path))
     assert done.exit_code == 0, (done.output, done.exception)
     lines = [line.split(maxsplit=2) for line in done.output.splitlines()[1:-1]]
-    assert [line[0] for line in lines] == ["seed", "package", "environment", "startup", "train", "validate", "predict"]
-    assert "1 tensor, " in lines[0][2]
-    assert lines[1][2].startswith("5 files, ")
-    assert lines[4][2] == "288 examples, loss 0.5"
-    assert lines[5][2] == "72 examples, accuracy 1"
-    assert lines[6][2] == "3 predictions, 9 bytes"
+    assert [line[0] for line in lines] == [
+        "environment",
+        "seed",
+        "package",
+        "unpack",
+        "startup",
+        "train",
+        "validate",
+        "predict",
+    ]
+    assert lines[0][2] == "this Python: fedn.yaml names no python_env"
+    assert "1 tensor, " in lines[1][2]
+    assert lines[2][2].startswith("5 files, ")
+    assert lines[5][2] == "288 examples, loss 0.5"
+    assert lines[6][2] == "72 examples, accuracy 1"
+    assert lines[7][2] == "3 predictions, 9 bytes"
     assert done.output.endswith("everything ran as the network would run it\n")
     assert not (tmp_path / "client" / "started").exists()  # it ran in the unpacked package
 

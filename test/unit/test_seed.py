@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from fedn.cli.main import cli
 from fedn.cli.seed import build_package, write_seed
+from fedn.client.environment import Python
 from fedn.errors import BadInput, EntryPointFailed, EntryPointMissing
 from fedn.package.archive import inspect
 from fedn.package.project import Project, load_project
@@ -121,3 +123,14 @@ def test_scripts_are_shown_no_token(tmp_path: Path) -> None:
     script = "import os, sys\nassert not [name for name in os.environ if 'TOKEN' in name]\nopen(sys.argv[1], 'w')\n"
     made = project(tmp_path / "p", {"fedn.yaml": BUILD, "build.py": script})
     write_seed(made, tmp_path / "seed", seed=1, environ={"FEDN_ALLIANCE_ADMIN_AUTH_TOKEN": "secret"})
+
+
+def test_the_scripts_run_by_the_python_of_the_environment(tmp_path: Path) -> None:
+    """A project's own Python: here a wrapper that leaves a trace."""
+    wrapper = tmp_path / "python-of-its-own"
+    wrapper.write_text(f'#!/bin/sh\necho "$VIRTUAL_ENV" >> {tmp_path}/trace\nexec {sys.executable} "$@"\n')
+    wrapper.chmod(0o755)
+    python = Python(str(wrapper), tmp_path / "root")
+    files = {"fedn.yaml": "init_model: python init_model.py\n" + BUILD, "build.py": NOTE, "init_model.py": WRITE}
+    write_seed(project(tmp_path / "p", files), tmp_path / "seed", seed=1, python=python)
+    assert notes(tmp_path / "trace") == [str(tmp_path / "root")] * 2
