@@ -11,12 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedn.errors import ConfigInvalid, NotFound, OutputInvalid, PredictionRunning, SessionRunning
+from fedn.errors import (
+    BadInput,
+    ConfigInvalid,
+    NotFound,
+    OutputInvalid,
+    PredictionRunning,
+    SessionRunning,
+    Unavailable,
+)
 from fedn.model.predictions import MAX_BYTES, check_predictions
+from fedn.reducer.prediction_blobs import predictions_path
 from fedn.reducer.prediction_views import client_views, whole
 from fedn.reducer.predictions import Asked
 from fedn.reducer.session_config import SessionConfig
 from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import control_pb2 as control
 from test.unit.client_bench import bench
 from test.unit.combiner_bench import Table, table, until
 from test.unit.reducer_bench import Reducer, fails, hangs, predicts, reducer, soon
@@ -340,6 +350,42 @@ async def test_predictions_whose_blob_is_gone_are_a_trouble_of_one_client(tmp_pa
         lost, kept = answer(laid, prediction)["clients"]
         assert (lost["data"], lost["error"]["code"]) == (None, NotFound.code)
         assert (kept["data"], "error" in kept) == ([], False)
+
+
+async def test_a_blob_store_that_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        await laid.client("c0", "a", predicts(GOOD))
+        put, tries = laid.desk.blobs.put, 0
+
+        def away_once(path: Path, digest: str) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                raise Unavailable("the blob store does not answer")
+            put(path, digest)
+
+        monkeypatch.setattr(laid.desk.blobs, "put", away_once)
+        prediction = ask(laid)
+        async with leading(laid):
+            assert (await over(laid, prediction))["status"] == "finished"
+        assert (tries, answer(laid, prediction)["clients"][0]["data"]) == (2, json.loads(GOOD))
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    [
+        control.ClientOutcome(update="0" * 64, size=MAX_BYTES + 1),
+        control.ClientOutcome(update="../../etc/passwd", size=1),
+        control.ClientOutcome(update="", size=1),
+    ],
+)
+async def test_what_a_combiner_must_not_have_accepted_is_not_fetched(
+    claimed: control.ClientOutcome, tmp_path: Path
+) -> None:
+    """I7: neither more bytes than allowed nor a name outside the folder."""
+    async with reducer(tmp_path) as laid:
+        with pytest.raises((OutputInvalid, BadInput)):
+            predictions_path(laid.desk, "p-1.0.predict.1", "a", claimed)
 
 
 async def test_a_session_that_begins_at_the_same_moment_goes_first_or_second_but_not_beside(tmp_path: Path) -> None:
