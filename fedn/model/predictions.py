@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +26,7 @@ def check_predictions(path: Path) -> int:
         raise OutputInvalid(f"predict wrote {path.name}, which is not a file")
     size = check_size(path.stat().st_size)
     try:
-        content = json.loads(path.read_bytes().decode(), parse_constant=_no_number)
+        content = json.loads(path.read_bytes().decode(), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise OutputInvalid(f"the predictions are not JSON: {error}") from None
     if not isinstance(content, dict | list):
@@ -36,7 +37,13 @@ def check_predictions(path: Path) -> int:
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is not a JSON number")
+    raise ValueError(f"{word} is not a finite number")
+
+
+def _finite(word: str) -> float:
+    """Readers of JSON take 1e400 for infinity, and write that as what is no JSON."""
+    number = float(word)
+    return number if math.isfinite(number) else _no_number(word[:40])
 
 
 def _is_shallow(content: Any) -> bool:
