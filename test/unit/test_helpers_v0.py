@@ -17,94 +17,11 @@ from fedn.model.helpers import numpy as numpy_helper
 from fedn.model.helpers.v0 import get_helper, load_metadata, save_metadata, save_metrics
 from fedn.model.safetensors import open_model
 from fedn.package.project import load_project
-
-# the layout of a project's client folder: fedn.yaml among the scripts, helpers by name, lists of arrays
-PROJECT = {
-    "fedn.yaml": """
-python_env: python_env.yaml
-entry_points:
-  build:
-    command: python model.py
-  startup:
-    command: python data.py
-  train:
-    command: python train.py
-  validate:
-    command: python validate.py
-""",
-    "python_env.yaml": "name: line\nbuild_dependencies:\n  - pip\ndependencies:\n  - numpy\n",
-    "data.py": """
-import numpy as np
-
-def load_data():
-    x = np.linspace(0, 1, 24, dtype=np.float32).reshape(12, 2)
-    return x, x @ np.float32([2, -1]) + 3
-""",
-    "model.py": """
-import numpy as np
-from IMPORT import get_helper
-
-HELPER_MODULE = "numpyhelper"
-helper = get_helper(HELPER_MODULE)
-
-def compile_model():
-    return [np.zeros(2, np.float32), np.zeros((), np.float32), np.int64(0)]
-
-def save_parameters(model, out_path):
-    helper.save(model, out_path)
-
-def load_parameters(model_path):
-    return helper.load(model_path)
-
-def init_seed(out_path="seed.npz"):
-    save_parameters(compile_model(), out_path)
-
-if __name__ == "__main__":
-    init_seed("../seed.npz")
-""",
-    "train.py": """
-import sys
-from data import load_data
-from model import load_parameters, save_parameters
-from IMPORT import save_metadata
-
-def train(in_model_path, out_model_path, data_path=None, lr=0.1, epochs=200):
-    x, y = load_data()
-    w, b, steps = load_parameters(in_model_path)
-    for _ in range(epochs):
-        error = x @ w + b - y
-        w, b, steps = w - lr * (error @ x) / len(y), b - lr * error.mean(), steps + 1
-    metadata = {"num_examples": len(x), "batch_size": len(x), "epochs": epochs, "lr": lr, "optimizer": "gd"}
-    save_metadata(metadata, out_model_path)
-    save_parameters([w, b, steps], out_model_path)
-
-if __name__ == "__main__":
-    train(sys.argv[1], sys.argv[2])
-""",
-    "validate.py": """
-import sys
-from data import load_data
-from model import load_parameters
-from IMPORT import save_metrics
-
-def validate(in_model_path, out_json_path, data_path=None):
-    x, y = load_data()
-    w, b, _ = load_parameters(in_model_path)
-    report = {"training_loss": ((x @ w + b - y) ** 2).mean(), "test_loss": 0.5}
-    save_metrics(report, out_json_path)
-
-if __name__ == "__main__":
-    validate(sys.argv[1], sys.argv[2])
-""",
-}
+from test.project_of_0_33 import write_project
 
 
 def test_a_project_of_0_33_builds_trains_and_validates(tmp_path: Path) -> None:
-    client = tmp_path / "project" / "client"
-    client.mkdir(parents=True)
-    for name, text in PROJECT.items():
-        (client / name).write_text(text.replace("IMPORT", "fedn.model.helpers.v0").lstrip())
-    project = load_project(client)
+    project = load_project(write_project(tmp_path))
 
     def run(entry_point: str, *paths: Path) -> None:
         _, *words = project.entry_points[entry_point].command
@@ -112,7 +29,7 @@ def test_a_project_of_0_33_builds_trains_and_validates(tmp_path: Path) -> None:
 
     run("build")
     run("startup")
-    seed, out = tmp_path / "project" / "seed.npz", tmp_path / "out"
+    seed, out = tmp_path / "line" / "seed.npz", tmp_path / "out"
     run("train", seed, out)
     assert open_model(out).schema == open_model(seed).schema
     metadata = read_metadata(tmp_path / "out-metadata")
