@@ -1,0 +1,40 @@
+"""`fedn init`, `fedn run local`, `fedn sandbox`: what a newcomer types, for each framework, is green."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from fedn.cli.init import FRAMEWORKS
+from test.system.network import command, network
+
+OWN_PYTHON = {"FEDN_CLIENT_ENV": "false"}  # no index is needed, and no minutes of pip
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_new_project_runs_locally_and_trains_in_a_sandbox(tmp_path: Path, framework: str) -> None:
+    folder, out = tmp_path / "myproject", tmp_path / "out.json"
+    made = command("init", folder, "--framework", framework)
+    assert made.returncode == 0, made.stderr
+    assert re.findall(r"^  (fedn .*?)  +#", made.stdout, re.MULTILINE) == [
+        f"fedn run local {folder} --no-env",
+        f"fedn sandbox {folder}",
+    ]
+    local = command("run", "local", folder, "--no-env", "--json")
+    assert local.returncode == 0, (local.stdout, local.stderr)
+    report = json.loads(local.stdout)
+    assert (report["error"], report["notes"]) == (None, [])
+    names = [step["step"] for step in report["steps"]]
+    assert names == ["seed model", "package", "environment", "train", "validate", "predict"]
+    with network(tmp_path) as running:
+        size = ["--combiners", 1, "--replicas", 2, "--workers", 1, "--rounds", 2]
+        sandbox = running.run("sandbox", "sandbox", folder, *size, "--json", out, **OWN_PYTHON)
+        assert sandbox.ends(within=240) == 0, sandbox.text
+    result = json.loads(out.read_text())
+    assert result["project"] == "myproject"
+    assert result["trail_verified"]
+    assert [line["participants"] for line in result["rounds"]] == [2, 2]
+    assert result["rounds"][1]["accuracy"] > 0.9
