@@ -17,7 +17,7 @@ import click
 
 from fedn.aggregation.ranges import scan
 from fedn.cli.advice import advice
-from fedn.cli.options import key_value
+from fedn.cli.client_settings import read_settings
 from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.seed import SEED, write_seed
 from fedn.client.outputs import Metadata
@@ -106,7 +106,9 @@ def local(project: Path, as_json: bool, **given: Any) -> None:
       fedn run local myproject --no-env --setting epochs=2
     """
     report, error = Report(as_json=as_json), None
-    settings = dict(key_value(pair, "--setting") for pair in given["settings"])
+    settings, of_one = read_settings(given["settings"])
+    if of_one:
+        raise BadInput(f"--setting {next(iter(of_one))}:…: here is one client without a name; give KEY=VALUE")
     loaded = load_project(project)
     if given["part"] >= given["parts"]:
         raise BadInput(f"--part {given['part']}: the parts are 0 … {given['parts'] - 1}; --parts says how many")
@@ -174,7 +176,7 @@ async def tasks(project: Project, rehearsal: Rehearsal, report: Report) -> None:
             report.note("there is no entry point validate: rounds will show no accuracy")
         if "predict" in project.entry_points:
             with report.step("predict") as said:
-                said(predictions_in_words(await rehearsal.predict(trained.model)))
+                said(f"{await rehearsal.predict(trained.model):,} bytes of JSON")
     finally:
         await rehearsal.stop()
 
@@ -193,12 +195,6 @@ def in_words(metadata: Metadata) -> str:
     """Metrics, and on how many examples."""
     metrics = "".join(f", {name} {value:.4g}" for name, value in sorted(metadata.metrics.items()))
     return counted(metadata.num_examples, "example") + metrics
-
-
-def predictions_in_words(found: object) -> str:
-    """What kind of JSON it is, and how long."""
-    size = len(found) if isinstance(found, dict | list) else 0
-    return counted(size, "prediction" if isinstance(found, list) else "key") + f", {len(json.dumps(found)):,} bytes"
 
 
 def counted(count: int, what: str) -> str:

@@ -15,7 +15,6 @@ import click
 
 from fedn.cli.token import token_file
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings, load, variable
-from fedn.errors import BadInput
 
 S = TypeVar("S", ReducerSettings, CombinerSettings, ClientSettings)
 Command = Callable[..., Any]
@@ -59,17 +58,6 @@ def of_settings(cls: type[S]) -> Callable[[Command], Command]:
         return click.option("--settings", "file", type=of_file, help="A YAML file of these settings.")(command)
 
     return decorate
-
-
-def key_value(pair: str, option: str) -> tuple[str, Any]:
-    """``KEY=VALUE``, the value as JSON where it is JSON, else as text. Raises BadInput."""
-    key, equals, value = pair.partition("=")
-    if not key or not equals:
-        raise BadInput(f"{option} wants KEY=VALUE, not {pair!r}")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def shown_default(value: object) -> str:

@@ -41,22 +41,7 @@ def read_metrics(path: Path) -> Metadata:
     return Metadata(_num_examples(path, content.get("num_examples", 1)), _metrics(path, content))
 
 
-def read_predictions(path: Path) -> object:
-    """The ``<predictions-out.json>`` of predict: an object or a list. Raises OutputMissing, OutputInvalid."""
-    content = _read_json(path)
-    if not isinstance(content, dict | list):
-        raise OutputInvalid(f"{path.name} is neither a JSON object nor a list")
-    return content
-
-
 def _read(path: Path) -> dict[str, object]:
-    content = _read_json(path)
-    if not isinstance(content, dict):
-        raise OutputInvalid(f"{path.name} is not a JSON object")
-    return content
-
-
-def _read_json(path: Path) -> object:
     if not path.exists():
         raise OutputMissing(f"the script ended well but wrote no {path.name}")
     if not path.is_file():
@@ -66,9 +51,11 @@ def _read_json(path: Path) -> object:
     if len(raw) > MAX_BYTES:
         raise OutputInvalid(f"{path.name} is larger than {MAX_BYTES} bytes")
     try:
-        content: object = json.loads(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise OutputInvalid(f"{path.name} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise OutputInvalid(f"{path.name} is not a JSON object")
     return content
 
 

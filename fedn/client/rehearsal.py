@@ -19,11 +19,13 @@ from typing import Any
 from fedn.aggregation.fold import check_update
 from fedn.client.cache import Cache
 from fedn.client.executor import Job, PackageExecutor
-from fedn.client.outputs import Metadata, read_metadata, read_metrics, read_predictions
+from fedn.client.outputs import Metadata, read_metadata, read_metrics
+from fedn.client.settings import settings_for
 from fedn.client.tasks import check_output
 from fedn.client.told import told
 from fedn.config import ClientSettings
 from fedn.errors import ModelTooLarge, OutputMissing, SchemaMismatch
+from fedn.model.predictions import check_predictions
 from fedn.model.safetensors import open_model
 from fedn.wire.v1 import combiner_pb2 as pb
 
@@ -66,6 +68,7 @@ class Rehearsal:
             round=1,
             seed=given.seed,
             session_seed=given.seed,
+            settings=json.dumps(given.settings),
         )
 
     async def prepare(self, entry_point: str) -> None:
@@ -100,9 +103,9 @@ class Rehearsal:
         """Run `validate`, and read what it measured. Raises TaskFailed, UpdateRefused."""
         return read_metrics(await self._run("validate", model, "metrics.json"))
 
-    async def predict(self, model: Path) -> object:
-        """Run `predict`, and read what it wrote. Raises TaskFailed."""
-        return read_predictions(await self._run("predict", model, "predictions.json"))
+    async def predict(self, model: Path) -> int:
+        """Run `predict`; returns the size of what it wrote, in bytes. Raises TaskFailed."""
+        return check_predictions(await self._run("predict", model, "predictions.json"))
 
     async def stop(self) -> None:
         """End what is kept warm."""
@@ -119,7 +122,7 @@ class Rehearsal:
         folder = self._folder / entry_point
         folder.mkdir()
         settings = folder / "settings.json"
-        settings.write_text(json.dumps(self._given.settings))
+        settings.write_text(settings_for(self._command, self._client.training))
         return Job(
             entry_point=entry_point,
             package=self._given.digest,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fedn.cli.init import FRAMEWORKS
-from test.system.network import command, network
+from test.system.network import PATIENCE_S, clean_environ, command, network
 
 OWN_PYTHON = {"FEDN_CLIENT_ENV": "false"}  # no index is needed, and no minutes of pip
 
@@ -38,3 +40,15 @@ def test_a_new_project_runs_locally_and_trains_in_a_sandbox(tmp_path: Path, fram
     assert result["trail_verified"]
     assert [line["participants"] for line in result["rounds"]] == [2, 2]
     assert result["rounds"][1]["accuracy"] > 0.9
+
+
+def test_the_test_of_a_new_project_passes(tmp_path: Path) -> None:
+    assert command("init", tmp_path / "new", "--framework", "numpy").returncode == 0
+    # no:cacheprovider: nothing is to be written outside of what is tested
+    pytest_ = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_project.py"]
+    environ = clean_environ("the project's own test")
+    done = subprocess.run(
+        pytest_, cwd=tmp_path / "new", env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
