@@ -17,6 +17,8 @@
     │   ├── HelperInvalid              a package's helper cannot be imported, or lacks a function
     │   ├── FrameworkMissing           the framework of a helper is not installed
     │   ├── TrailFileInvalid           not the file of a model trail
+    │   ├── DataInvalid                a file is not the data set's
+    │   ├── PartitionImpossible        examples cannot be dealt out as asked
     │   └── UpdateRefused              an update that must not be folded
     │       ├── SchemaMismatch             other names, shapes or dtypes than the global model
     │       ├── NonFinite                  NaN, Inf, or a value too large to be summed
@@ -27,6 +29,7 @@
     │       ├── NotAParticipant            the round did not ask this client
     │       └── DuplicateUpdate            this client's update was accepted before
     ├── NotFound                   no such session, model, package or client
+    │   └── DataMissing                a data set is not here and cannot be downloaded
     ├── Conflict                   cannot be done in the present state
     │   ├── SessionRunning             one session at a time
     │   ├── PredictionRunning          one prediction at a time
@@ -220,6 +223,20 @@ class TrailFileInvalid(BadInput):
     remedy = "Export the trail again; nothing of the file was used."
 
 
+class DataInvalid(BadInput):
+    """A file of a public data set has another content than it should."""
+
+    code = "data_invalid"
+    remedy = "Delete the file that the reason names and fetch it again; without it, it is downloaded."
+
+
+class PartitionImpossible(BadInput):
+    """The examples cannot be dealt out to parts as asked."""
+
+    code = "partition_impossible"
+    remedy = "Ask for fewer parts or smaller ones, or give it more examples."
+
+
 class UpdateRefused(BadInput):
     """The update must not be folded into the model."""
 
@@ -294,6 +311,13 @@ class NotFound(FednError):
     grpc = "NOT_FOUND"
     exit_code = 3
     remedy = "Check the id; the list commands show what there is."
+
+
+class DataMissing(NotFound):
+    """A public data set is not on this machine and cannot be downloaded."""
+
+    code = "data_missing"
+    remedy = "Fetch the file that the reason names, and set FEDN_DATA_DIR (clients: --data-dir) to its folder."
 
 
 class Conflict(FednError):

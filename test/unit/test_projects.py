@@ -3,88 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fedn.model.safetensors import load_tensors, write_model
-
-PROJECTS = Path(__file__).resolve().parents[1]
-ROOT = PROJECTS.parent
-
-
-class Project:
-    """A copy of a project, and of its package as each client has it."""
-
-    def __init__(self, name: str, folder: Path, **environ: str) -> None:
-        ignore = shutil.ignore_patterns("__pycache__", "*.npz")
-        self.source = shutil.copytree(PROJECTS / name, folder / "project", ignore=ignore)
-        self.folder = folder
-        own = {name: value for name, value in os.environ.items() if not name.startswith("FEDN_")}
-        self.environ = own | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | environ
-
-    def init_model(self) -> Path:
-        out = self.folder / "seed"
-        self._run(["init_model.py", str(out)], self.source, {})
-        return out
-
-    def train(self, model: Path, part: int, *, settings: dict[str, Any] | None = None, **environ: str) -> Path:
-        out = self.folder / f"update-{part}"
-        self._task("train.py", model, out, part, settings, environ)
-        return out
-
-    def validate(self, model: Path, part: int, **environ: str) -> dict[str, float]:
-        out = self.folder / f"metrics-{part}.json"
-        self._task("validate.py", model, out, part, None, environ)
-        metrics: dict[str, float] = json.loads(out.read_text())
-        return metrics
-
-    def _task(
-        self,
-        script: str,
-        model: Path,
-        out: Path,
-        part: int,
-        settings: dict[str, Any] | None,
-        environ: dict[str, str],
-    ) -> None:
-        package = self.folder / f"client-{part}"
-        if not package.exists():
-            shutil.copytree(self.source / "client", package)
-        told = {"FEDN_PART": str(part), "FEDN_SEED": f"{part}7", "FEDN_SESSION_SEED": "3", "FEDN_ROUND": "1"}
-        if settings is not None:
-            (self.folder / "settings.json").write_text(json.dumps(settings))
-            told["FEDN_CLIENT_SETTINGS"] = str(self.folder / "settings.json")
-        self._run([script, str(model), str(out)], package, told | environ)
-
-    def _run(self, command: list[str], cwd: Path, told: dict[str, str]) -> None:
-        subprocess.run(
-            [sys.executable, *command],
-            cwd=cwd,
-            env=self.environ | told,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-
-def num_examples(update: Path) -> int:
-    count: int = json.loads(update.with_name(f"{update.name}-metadata").read_text())["num_examples"]
-    return count
-
-
-def schema(model: Path) -> dict[str, tuple[Any, ...]]:
-    return {name: (array.dtype, array.shape) for name, array in load_tensors(model).items()}
+from test.unit.project_copies import PROJECTS, Project, data_folder, num_examples, schema
 
 
 @pytest.fixture
@@ -94,19 +22,22 @@ def digits(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="module")
 def mnist_data() -> Path:
-    for folder in (os.environ.get("FEDN_DATA_DIR"), ROOT.parent / "shared" / "data"):
-        if folder and (Path(folder) / "mnist" / "train-images-idx3-ubyte.gz").exists():
-            return Path(folder).resolve()
-    pytest.skip("MNIST is not here: set FEDN_DATA_DIR to a folder that holds mnist/train-images-idx3-ubyte.gz")
+    return data_folder("mnist/train-images-idx3-ubyte.gz")
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests of this file keep unpacked data."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture
-def mnist(tmp_path: Path, mnist_data: Path) -> Project:
-    return Project("mnist-pytorch", tmp_path, FEDN_DATA_DIR=str(mnist_data))
+def mnist(tmp_path: Path, mnist_data: Path, unpacked: Path) -> Project:
+    return Project("mnist-pytorch", tmp_path, FEDN_DATA_DIR=str(mnist_data), XDG_CACHE_HOME=str(unpacked))
 
 
 @pytest.fixture
-def scripts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def scripts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The data.py of the project that the test names, imported as its scripts import it."""
     package = PROJECTS / request.param / "client"
     monkeypatch.syspath_prepend(str(package))
@@ -115,8 +46,7 @@ def scripts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    yield module
-    sys.modules.pop("mnist", None)
+    return module
 
 
 # ── digits ────────────────────────────────────────────────────────────────────────────────────────
@@ -127,7 +57,7 @@ def test_digits_update_has_the_seed_models_schema_and_counts_examples(digits: Pr
     update = digits.train(seed, 0)
     assert schema(update) == schema(seed)
     assert {dtype for dtype, _ in schema(seed).values()} == {np.dtype(np.float32)}
-    assert num_examples(update) == 288  # a fifth of 1,438
+    assert num_examples(update) == 288  # a fifth of 1,437
     assert any((load_tensors(update)[name] != array).any() for name, array in load_tensors(seed).items())
 
 
@@ -143,11 +73,11 @@ def test_digits_train_repeats_to_the_byte_with_and_without_its_cache(digits: Pro
 def test_digits_federated_averaging_learns_in_three_rounds(digits: Project) -> None:
     model = digits.init_model()
     before = weighted(metrics := [digits.validate(model, part) for part in range(5)])
-    assert sum(m["num_examples"] for m in metrics) == 359
+    assert sum(m["num_examples"] for m in metrics) == 360
     for round_number in range(3):
         updates = [digits.train(model, part, FEDN_SEED=f"{round_number}{part}") for part in range(5)]
         weights = [num_examples(update) for update in updates]
-        assert sum(weights) == 1438
+        assert sum(weights) == 1437
         tensors = [load_tensors(update) for update in updates]
         model = digits.folder / f"model-{round_number}"
         write_model(
@@ -231,34 +161,37 @@ def test_mnist_task_trains_on_its_part_and_repeats_to_the_byte(mnist: Project) -
     assert mnist.train(seed, 0, FEDN_SEED="8").read_bytes() != first
 
 
+def test_mnist_task_in_a_worker_is_as_in_a_process_of_its_own(mnist: Project) -> None:
+    seed = mnist.init_model()
+    alone = mnist.train(seed, 1).read_bytes()
+    outs = mnist.in_one_worker(seed, ("train.py", 0), ("train.py", 1), ("validate.py", 1), ("train.py", 1))
+    assert [out.read_bytes() == alone for out in outs] == [False, True, False, True]
+
+
 def test_mnist_split_is_a_client_setting(mnist: Project) -> None:
     seed = mnist.init_model()
-    assert num_examples(mnist.train(seed, 2, settings={"split": "shards"})) == 6000
-    (part,) = (mnist.folder / "client-2").glob("mnist-train-shards-*.npz")
-    assert len(set(np.load(part)["labels"].tolist())) <= 4
-    with pytest.raises(subprocess.CalledProcessError) as refused:
-        mnist.train(seed, 2, settings={"split": "by-label"})
-    assert refused.value.stderr == "the client setting split is 'by-label'; there are 'iid' and 'shards'\n"
+    splits = ({"split": "iid"}, {"split": "shards"}, {"split": "dirichlet"}, {"split": "dirichlet", "alpha": 5})
+    assert len({mnist.train(seed, 2, settings=settings).read_bytes() for settings in splits}) == 4
+    for settings, reason in (
+        ({"split": "by-label"}, "the client setting split is 'by-label'; there are iid, shards, dirichlet\n"),
+        ({"split": "dirichlet", "alpha": 0}, "alpha is 0; a Dirichlet distribution wants a number above 0\n"),
+    ):
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            mnist.train(seed, 2, settings=settings)
+        assert refused.value.stderr == reason
 
 
-def test_mnist_file_that_is_another_is_refused_by_name(
-    tmp_path: Path, mnist_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mnist_file_that_is_another_is_refused_by_name(tmp_path: Path, mnist_data: Path) -> None:
     forged = shutil.copytree(mnist_data / "mnist", tmp_path / "data" / "mnist")
     labels = forged / "t10k-labels-idx1-ubyte.gz"
     labels.chmod(0o600)
+    labels.unlink()
+    labels.write_bytes((forged / "train-labels-idx1-ubyte.gz").read_bytes())
     project = Project("mnist-pytorch", tmp_path, FEDN_DATA_DIR=str(tmp_path / "data"))
-    seed = project.init_model()
-    for content, reason in (
-        ((forged / "train-labels-idx1-ubyte.gz").read_bytes(), "is not MNIST's t10k-labels-idx1-ubyte"),
-        (labels.read_bytes()[:-9], "cannot be read"),
-    ):
-        labels.unlink()
-        labels.write_bytes(content)
-        with pytest.raises(subprocess.CalledProcessError) as refused:
-            project.validate(seed, 0)
-        assert reason in refused.value.stderr
-        assert "Traceback" not in refused.value.stderr
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        project.validate(project.init_model(), 0)
+    assert refused.value.stderr.startswith(f"{labels} is not mnist/t10k-labels-idx1-ubyte")
+    assert refused.value.stderr.count("\n") == 1
 
 
 def test_mnist_that_is_neither_here_nor_there_is_one_sentence(tmp_path: Path) -> None:
@@ -272,25 +205,25 @@ def test_mnist_that_is_neither_here_nor_there_is_one_sentence(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scripts", ["mnist-pytorch"], indirect=True)
-@pytest.mark.parametrize("split", ["iid", "shards"])
+@pytest.mark.parametrize("split", ["iid", "shards", "dirichlet"])
 @pytest.mark.parametrize("parts", [1, 7, 10, 100])
 def test_mnist_parts_are_disjoint_complete_and_repeat(scripts: ModuleType, split: str, parts: int) -> None:
     labels = np.random.default_rng(0).integers(0, 10, 6000).astype(np.uint8)
-    positions = scripts.partition(labels, parts, split, 3)
+    positions = scripts.partition(labels, parts, split, 0.5, 3)
     assert len(positions) == parts
     assert sorted(np.concatenate(positions).tolist()) == list(range(6000))
-    again = scripts.partition(labels, parts, split, 3)
+    again = scripts.partition(labels, parts, split, 0.5, 3)
     assert all((one == other).all() for one, other in zip(positions, again, strict=True))
     if parts > 1:
-        other_seed = scripts.partition(labels, parts, split, 4)
+        other_seed = scripts.partition(labels, parts, split, 0.5, 4)
         assert any(set(one) != set(other) for one, other in zip(positions, other_seed, strict=True))
 
 
 @pytest.mark.parametrize("scripts", ["mnist-pytorch"], indirect=True)
 def test_mnist_shards_give_a_part_two_shards_of_the_sorted_labels(scripts: ModuleType) -> None:
     even = np.random.default_rng(0).permutation(np.repeat(np.arange(10), 600))
-    for mine in scripts.partition(even, 10, "shards", 3):
+    for mine in scripts.partition(even, 10, "shards", 0.5, 3):
         assert len(mine) == 600
         assert len(set(even[mine].tolist())) <= 2
-    iid = scripts.partition(even, 10, "iid", 3)
+    iid = scripts.partition(even, 10, "iid", 0.5, 3)
     assert all(len(set(even[mine].tolist())) == 10 for mine in iid)

@@ -4,11 +4,12 @@ In a project of your own, this file reads the data that the client has, and need
 """
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-TEST_SHARE = 0.2
+from fedn.data import iid
 
 
 def load_train():
@@ -23,14 +24,9 @@ def load_test():
 
 def split(labels, seed):
     """Positions of the training and the test images: of each digit, a fifth is held out."""
-    rng = np.random.default_rng(seed)
-    train, test = [], []
-    for digit in range(10):
-        positions = rng.permutation(np.flatnonzero(labels == digit))
-        held_out = round(TEST_SHARE * len(positions))
-        test.append(positions[:held_out])
-        train.append(positions[held_out:])
-    return {"train": rng.permutation(np.concatenate(train)), "test": rng.permutation(np.concatenate(test))}
+    of_digits = [np.flatnonzero(labels == digit) for digit in range(10)]
+    test = np.concatenate([mine[iid(len(mine), 5, seed=seed)[0]] for mine in of_digits])
+    return {"train": np.setdiff1d(np.arange(len(labels)), test), "test": test}
 
 
 def _load(kind):
@@ -38,7 +34,9 @@ def _load(kind):
     if part >= parts:
         raise SystemExit(f"this client has part {part} (the first is 0), but there are only {parts} parts")
     images, labels = _digits()
-    mine = split(labels, seed=int(os.environ.get("FEDN_SESSION_SEED", 0)))[kind][part::parts]
+    seed = int(os.environ.get("FEDN_SESSION_SEED", 0))
+    positions = split(labels, seed)[kind]
+    mine = positions[iid(len(positions), parts, seed=seed)[part]]
     return images[mine].astype(np.float32) / 8 - 1, labels[mine]
 
 
@@ -49,8 +47,9 @@ def _digits():
         from sklearn.datasets import load_digits
 
         images, labels = load_digits(return_X_y=True)
-        fresh = Path(f"digits-{os.getpid()}.npz")
-        np.savez(fresh, images=images.astype(np.uint8), labels=labels)
-        fresh.replace(cache)  # whole or not at all, whoever else does it now
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            fresh = Path(folder, "digits.npz")
+            np.savez(fresh, images=images.astype(np.uint8), labels=labels)
+            fresh.replace(cache)  # whole or not at all, whoever else does it now
     with np.load(cache) as digits:
         return digits["images"], digits["labels"]

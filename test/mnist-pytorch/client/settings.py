@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-DEFAULTS = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, "split": "iid"}
+DEFAULTS = {"epochs": 1, "batch_size": 10, "learning_rate": 0.1, "split": "iid", "alpha": 0.5}
 
 
 def load_settings():

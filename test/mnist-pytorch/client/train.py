@@ -16,7 +16,7 @@ def main(model_in, model_out):
     torch.set_num_threads(1)  # other clients may share this machine, and it makes runs repeatable
     torch.manual_seed(int(os.environ.get("FEDN_SEED", 0)))
     settings = load_settings()
-    images, labels = load_train(settings["split"])
+    images, labels = load_train(settings)
     model = helper.load(model_in, into=new_model())
     parameters = list(model.parameters())
     for _ in range(settings["epochs"]):
