@@ -62,7 +62,7 @@ def next_steps(folder: Path) -> list[str]:
     commands = {
         f"pip install -r {quote(str(folder / 'client' / 'requirements.txt'))}": "what the scripts import",
         f"fedn run local {quote(str(folder))} --no-env": "each script once, without a network",
-        f"fedn sandbox {quote(str(folder))}": "a whole network on this machine",
+        f"fedn sandbox {quote(str(folder))} --no-env": "a whole network on this machine",
     }
     width = max(map(len, commands))
     return [f"{folder} is a working project; its README says what to change. Next:"] + [

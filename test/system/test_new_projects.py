@@ -23,7 +23,7 @@ def test_a_new_project_runs_locally_and_trains_in_a_sandbox(tmp_path: Path, fram
     assert made.returncode == 0, made.stderr
     assert re.findall(r"^  (fedn .*?)  +#", made.stdout, re.MULTILINE) == [
         f"fedn run local {folder} --no-env",
-        f"fedn sandbox {folder}",
+        f"fedn sandbox {folder} --no-env",
     ]
     local = command("run", "local", folder, "--no-env", "--json")
     assert local.returncode == 0, (local.stdout, local.stderr)
