@@ -8,6 +8,8 @@ import os
 import numpy as np
 from sklearn.datasets import load_digits
 
+from fedn.data import iid
+
 HELD_OUT = 5  # one example in so many is for testing
 
 
@@ -30,6 +32,5 @@ def _load_mine():
     if part >= parts:
         raise SystemExit(f"this client has part {part} (the first is 0), but there are only {parts} parts")
     images, labels = load_digits(return_X_y=True)
-    shuffled = np.random.default_rng(int(os.environ.get("FEDN_SESSION_SEED", 0))).permutation(len(labels))
-    mine = np.array_split(shuffled, parts)[part]
+    mine = iid(len(labels), parts, seed=int(os.environ.get("FEDN_SESSION_SEED", 0)))[part]
     return images[mine].astype(np.float32) / 8 - 1, labels[mine]
