@@ -13,8 +13,6 @@ import pytest
 from fedn.cli.init import FRAMEWORKS
 from test.system.network import PATIENCE_S, clean_environ, command, network
 
-OWN_PYTHON = {"FEDN_CLIENT_ENV": "false"}  # no index is needed, and no minutes of pip
-
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_new_project_runs_locally_and_trains_in_a_sandbox(tmp_path: Path, framework: str) -> None:
@@ -30,10 +28,10 @@ def test_a_new_project_runs_locally_and_trains_in_a_sandbox(tmp_path: Path, fram
     report = json.loads(local.stdout)
     assert (report["error"], report["notes"]) == (None, [])
     names = [step["step"] for step in report["steps"]]
-    assert names == ["seed model", "package", "environment", "train", "validate", "predict"]
+    assert names == ["environment", "seed model", "package", "unpack", "train", "validate", "predict"]
     with network(tmp_path) as running:
-        size = ["--combiners", 1, "--replicas", 2, "--workers", 1, "--rounds", 2]
-        sandbox = running.run("sandbox", "sandbox", folder, *size, "--json", out, **OWN_PYTHON)
+        size = ["--combiners", 1, "--replicas", 2, "--workers", 1, "--rounds", 2, "--no-env"]
+        sandbox = running.run("sandbox", "sandbox", folder, *size, "--json", out)
         assert sandbox.ends(within=240) == 0, sandbox.text
     result = json.loads(out.read_text())
     assert result["project"] == "myproject"

@@ -17,12 +17,12 @@ def test_it_runs_locally_and_trains_in_a_sandbox(tmp_path: Path) -> None:
     local = command("run", "local", client, "--no-env", "--json")
     assert local.returncode == 0, (local.stdout, local.stderr)
     report = json.loads(local.stdout)
-    names = ["seed model", "package", "environment", "startup", "train", "validate"]
+    names = ["environment", "seed model", "package", "unpack", "startup", "train", "validate"]
     assert (report["error"], [step["step"] for step in report["steps"]]) == (None, names)
     with network(tmp_path) as running:
-        size = ["--combiners", 1, "--replicas", 2, "--workers", 1, "--rounds", 2]
+        size = ["--combiners", 1, "--replicas", 2, "--workers", 1, "--rounds", 2, "--no-env"]
         files = ["--json", out, "--model", model]
-        sandbox = running.run("sandbox", "sandbox", client, *size, *files, FEDN_CLIENT_ENV="false")
+        sandbox = running.run("sandbox", "sandbox", client, *size, *files)
         assert sandbox.ends() == 0, sandbox.text
     result = json.loads(out.read_text())
     assert (result["project"], result["trail_verified"]) == ("line", True)
