@@ -18,9 +18,10 @@ def test_a_failure_is_a_table_a_sentence_the_scripts_words_and_advice(tmp_path: 
     assert done.returncode == 7, done.stderr
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
         "step",
+        "environment",
         "seed model",
         "package",
-        "environment",
+        "unpack",
         "train",
     ]
     first, *said = done.stderr.splitlines()
