@@ -24,10 +24,10 @@ def new_model():
 
 @functools.cache  # a worker's next task need not trace its graph again
 def compiled():
-    """A model to load weights into, with Adam (Kingma and Ba 2015)."""
+    """A model to load weights into, with SGD."""
     model = new_model()
     model.compile(
-        optimizer=keras.optimizers.Adam(),
+        optimizer=keras.optimizers.SGD(momentum=0.9),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,
@@ -35,7 +35,7 @@ def compiled():
     return model
 
 
-def forget_moments(optimizer, learning_rate):
+def forget_momentum(optimizer, learning_rate):
     """As if the optimizer were new: what it keeps belongs to the task before."""
     for variable in optimizer.variables:
         variable.assign(keras.ops.zeros_like(variable))

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 from data import load_train, varied
-from model import compiled, forget_moments
+from model import compiled, forget_momentum
 from settings import load_settings
 
 from fedn.model.helpers import keras as helper
@@ -15,7 +15,7 @@ def main(model_in, model_out):
     settings = load_settings()
     images, labels = load_train(settings)
     model = helper.load(model_in, into=compiled())
-    forget_moments(model.optimizer, settings["learning_rate"])
+    forget_momentum(model.optimizer, settings["learning_rate"])
     rng = np.random.default_rng(int(os.environ.get("FEDN_SEED", 0)))
     for _ in range(settings["epochs"]):
         order = rng.permutation(len(labels))
