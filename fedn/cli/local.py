@@ -18,7 +18,7 @@ import click
 from fedn.aggregation.ranges import scan
 from fedn.cli.advice import advice
 from fedn.cli.client_settings import read_settings
-from fedn.cli.own_environment import env_option, python_of
+from fedn.cli.own_environment import env_option, python_of, to_stderr
 from fedn.cli.seed import SEED, write_seed
 from fedn.client.outputs import Metadata
 from fedn.client.rehearsal import Given, Rehearsal
@@ -59,6 +59,11 @@ class Report:
             self._ended(name, started, f"failed [{error.code}]", {})
             raise
         self._ended(name, started, said.outcome, said.values)
+
+    def say(self, line: str) -> None:
+        """Something that takes a while has begun."""
+        if not self._as_json:
+            to_stderr(line)
 
     def note(self, line: str) -> None:
         """Something that is no error, and probably not meant."""
@@ -132,7 +137,7 @@ def rehearse(project: Project, client: ClientSettings, folder: Path, given: dict
     seed, archive = folder / "seed", folder / "package.tar"
     with ExitStack() as kept:
         with report.step("environment") as said:
-            python = kept.enter_context(python_of(project, env=client.env))
+            python = kept.enter_context(python_of(project, env=client.env, say=report.say))
             said(environment_in_words(project, client))
         with report.step("seed model") as said:
             write_seed(project, seed, seed=given["seed"], python=python)

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fedn.cli.options import as_json, reducer_address
-from fedn.cli.own_environment import env_option, python_of
+from fedn.cli.own_environment import env_option, python_of, to_stderr
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import SEED, write_seed
 from fedn.errors import NotFound
@@ -72,7 +72,7 @@ def seed(source: Path, seed: int, new_lineage: bool, env: bool | None, reducer: 
         if source.is_dir():
             file = Path(folder) / "seed.safetensors"
             project = load_project(source)
-            with python_of(project, env=env) as python:
+            with python_of(project, env=env, say=to_stderr) as python:
                 write_seed(project, file, seed=seed, python=python)
         planted = api.upload("/seed", file, **({"new_lineage": "true"} if new_lineage else {}))
     lineage = f", lineage {planted['lineage']}" if new_lineage else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,9 @@ env_option = click.option(
 
 
 @contextmanager
-def python_of(project: Project, *, env: bool | None, needed: bool = True) -> Iterator[Python]:
+def python_of(
+    project: Project, *, env: bool | None, needed: bool = True, say: Callable[[str], None]
+) -> Iterator[Python]:
     """The project's Python for the block; its environment is made if need be, and kept where a client would find it.
 
     `env`: as the user said; None: as the client's settings say. Raises EnvironmentFailed,
@@ -32,6 +34,7 @@ def python_of(project: Project, *, env: bool | None, needed: bool = True) -> Ite
     if not needed or project.manifest.python_env is None or not settings.env:
         yield Python()
         return
+    say(f"virtual environment of {project.manifest.python_env}: made once, then kept; --no-env does without")
     with tempfile.TemporaryDirectory(prefix="fedn-environment-") as folder:
         digest = create(project, Path(folder) / "package.tar")
     environments = Environments(settings.env_dir, time_limit_s=settings.env_timeout_s)
@@ -39,3 +42,8 @@ def python_of(project: Project, *, env: bool | None, needed: bool = True) -> Ite
         yield asyncio.run(environments.python(digest, project.package_dir, project.manifest))
     finally:
         asyncio.run(environments.stop())
+
+
+def to_stderr(line: str) -> None:
+    """Say it beside the command's own output."""
+    click.echo(line, err=True)

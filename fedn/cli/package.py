@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from fedn.cli.options import as_json, reducer_address
-from fedn.cli.own_environment import env_option, python_of
+from fedn.cli.own_environment import env_option, python_of, to_stderr
 from fedn.cli.reducer_api import ReducerApi
 from fedn.cli.seed import build_package
 from fedn.package.archive import inspect as inspect_archive
@@ -102,5 +102,5 @@ def inspect(file: Path, as_json: bool) -> None:
 
 def built(project: Project, output: Path, *, env: bool | None) -> str:
     """Make the package after the project's build; returns its sha256."""
-    with python_of(project, env=env, needed="build" in project.entry_points) as python:
+    with python_of(project, env=env, needed="build" in project.entry_points, say=to_stderr) as python:
         return build_package(project, output, python=python)

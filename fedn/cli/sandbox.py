@@ -175,9 +175,7 @@ class Sandbox:
     def _build(self, live: Live) -> tuple[Path, Path]:
         """The seed model and the compute package of the project."""
         seed, package = self._folder / "seed.safetensors", self._folder / "package.tar"
-        if self._project.manifest.python_env is not None and self._given["env"] is not False:
-            live.say(f"virtual environment of {self._project.manifest.python_env}: made once, then kept")
-        with python_of(self._project, env=self._given["env"]) as python:
+        with python_of(self._project, env=self._given["env"], say=live.say) as python:
             write_seed(self._project, seed, seed=self._size.seed, environ=self._client_environ(), python=python)
         create(self._project, package)
         return seed, package
