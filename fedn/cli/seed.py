@@ -8,23 +8,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedn.client.environment import Python
+from fedn.client.runtime import run_in_process
+from fedn.client.verdict import Run
 from fedn.config import without_secrets
-from fedn.errors import BadInput, CommandMissing, EntryPointFailed
+from fedn.errors import BadInput, EntryPointFailed, FednError
 from fedn.package.archive import create
-from fedn.package.entry_point import PYTHONS, Command
+from fedn.package.entry_point import Command
 from fedn.package.project import FILE, Project
 
 SEED = 42  # of the session, when nobody names one
 OF_0_33 = "seed.npz"  # where the build of a project for FEDn 0.33 writes, whatever it is told
 
+LIMIT_S = 3600.0  # nobody waits for ever for a script that hangs
 OWN = Python()  # the one that runs us
 Stamp = tuple[int, int, int]
 
@@ -91,15 +94,12 @@ def _build(project: Project, model_out: Path | None, environ: Mapping[str, str],
 def _run(
     name: str, command: Command, arguments: tuple[Path, ...], cwd: Path, environ: Mapping[str, str], python: Python
 ) -> None:
-    first, *rest = command
-    words = [python.executable if first in PYTHONS else first, *rest, *(str(path.absolute()) for path in arguments)]
+    paths = tuple(str(path.absolute()) for path in arguments)
+    run = Run(command, paths, cwd=cwd, environ=environ, python=python.executable)
     try:
-        done = subprocess.run(words, cwd=cwd, env=environ, capture_output=True, check=False)
-    except OSError as error:
-        raise CommandMissing(f"{name}: {first}: {error.strerror}") from None
-    if done.returncode != 0:
-        tail = done.stderr.decode(errors="replace")
-        raise EntryPointFailed(f"{name} ended with exit code {done.returncode}", stderr_tail=tail)
+        asyncio.run(run_in_process(run, time_limit_s=LIMIT_S))
+    except FednError as error:
+        raise type(error)(f"{name}: {error.reason}", **error.detail) from None
 
 
 def _places_of_0_33(project: Project) -> list[Path]:

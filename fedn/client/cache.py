@@ -13,8 +13,9 @@ import asyncio
 import contextlib
 import os
 import shutil
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -31,6 +32,7 @@ class Cache:
         self.root = root
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._used: Counter[str] = Counter()
+        self._sweeping = threading.Lock()
         for name in ("models", "packages"):
             (root / name).mkdir(parents=True, exist_ok=True)
         drop_broken(path for path in (root / "models").iterdir() if not path.suffix)
@@ -48,12 +50,18 @@ class Cache:
     async def model(self, digest: str, fetch: Callable[[Path], Awaitable[None]]) -> AsyncIterator[Path]:
         """A global model, fetched unless it is here; it stays for the block."""
         path = self.root / "models" / digest
-        self._used[digest] += 1
-        try:
+        with self.using(digest):
             async with self.one_at_a_time(digest):
                 await fetch(path)
             os.utime(path)
             yield path
+
+    @contextlib.contextmanager
+    def using(self, digest: str) -> Iterator[None]:
+        """For the block, nothing of this model or package is swept."""
+        self._used[digest] += 1
+        try:
+            yield
         finally:
             self._used[digest] -= 1
             if not self._used[digest]:
@@ -67,8 +75,13 @@ class Cache:
 
     def sweep(self) -> None:
         """Keep the newest of each kind."""
-        keep_newest(self.root / "models", KEEP_MODELS, besides=list(self._used))
-        keep_newest(self.root / "packages", 2 * KEEP_PACKAGES)  # each with its archive
+        if not self._sweeping.acquire(blocking=False):
+            return  # another client is at it
+        try:
+            keep_newest(self.root / "models", KEEP_MODELS, besides=list(self._used))
+            keep_newest(self.root / "packages", KEEP_PACKAGES, besides=list(self._used))
+        finally:
+            self._sweeping.release()
 
 
 def drop_broken(blobs: Iterable[Path]) -> None:
@@ -79,12 +92,26 @@ def drop_broken(blobs: Iterable[Path]) -> None:
 
 
 def keep_newest(folder: Path, count: int, *, besides: Iterable[str] = ()) -> None:
-    """Delete all but the `count` newest entries, and those whose names (before a dot) are in `besides`."""
+    """Delete all but the `count` newest things, and those in `besides`.
+
+    What belongs to one thing goes together: ``<digest>``, ``<digest>.tar`` and what is on its way to either.
+    """
+    things: dict[str, list[Path]] = {}
+    for path in folder.iterdir():
+        things.setdefault(path.name.lstrip(".").partition(".")[0], []).append(path)
     kept = set(besides)
-    entries = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for entry in entries[count:]:
-        if entry.name.partition(".")[0] not in kept:
-            remove(entry)
+    for thing in sorted(things, key=lambda name: max(map(changed, things[name])), reverse=True)[count:]:
+        if thing not in kept:
+            for path in things[thing]:
+                remove(path)
+
+
+def changed(path: Path) -> float:
+    """When it was changed last, in seconds since the epoch; 0 when it is gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def remove(path: Path) -> None:

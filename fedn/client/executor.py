@@ -163,7 +163,7 @@ class PackageExecutor:
     async def _package(self, command: pb.RunTask, fetch: Fetch) -> Package:
         digest = command.package
         folder, archive = self._cache.package(digest), self._cache.archive(digest)
-        if digest not in self._ready or not folder.is_dir():  # it may have been swept since
+        if digest not in self._ready or not folder.is_dir() or not archive.is_file():  # it may have been swept
             if command.package_size > self._settings.max_package_bytes:
                 limit = self._settings.max_package_bytes
                 raise PackageTooLarge(f"the package has {command.package_size} bytes; this client's limit is {limit}")

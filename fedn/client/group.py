@@ -73,3 +73,21 @@ def signal_group(process: Process, number: signal.Signals) -> None:
     # The leader has a session of its own, so its process id is the group's.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+def has_ended(process: Process) -> bool:
+    """Whether the leader has ended, even if nobody has reaped it yet."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
+
+
+def memory_of(process: Process) -> int:
+    """Resident memory in bytes of all of the group; 0 where there is no /proc."""
+    pages = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # it has ended meanwhile
+            # pid (name) state parent group …; field 24 of proc(5) is the resident set, in pages
+            after_name = stat.read_text().rpartition(")")[2].split()
+            pages += int(after_name[21]) if int(after_name[2]) == process.pid else 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -14,6 +14,7 @@ from io import TextIOBase
 from fedn.client.pipes import TAIL_BYTES
 from fedn.client.script import run_script
 from fedn.client.verdict import Ended, Finished, Log, Run, judged
+from fedn.errors import TaskTimeout
 
 
 class Inline:
@@ -27,14 +28,17 @@ class Inline:
         return await judged(lambda limit_s: self._attempt(run, limit_s), run=run, time_limit_s=time_limit_s)
 
     async def _attempt(self, run: Run, limit_s: float) -> Ended:
-        out, err = Heard(run.log), Heard(run.log)
+        out, err, began = Heard(run.log), Heard(run.log), False
         try:
             async with asyncio.timeout(max(limit_s, 0)):
                 await self._turn.acquire()
-                job = in_thread(run, out, err)
+                job, began = in_thread(run, out, err), True
                 job.add_done_callback(lambda _: self._turn.release())
                 return Ended(await asyncio.shield(job), out.text(), err.text())
         except TimeoutError:
+            if not began:
+                reason = "its time was up before another script that runs inline had ended: one runs at a time"
+                raise TaskTimeout(f"`{run.shown}`: {reason}") from None
             return Ended(None, out.text(), err.text())
 
 

@@ -52,6 +52,7 @@ async def serve(settings: ClientSettings, make_executor: MakeExecutor = PackageE
 
 async def work(settings: ClientSettings, make_executor: MakeExecutor = PackageExecutor) -> None:
     """Run the clients of this process until this is cancelled. Raises what waiting does not cure, of any of them."""
+    settings = settled(settings)
     root, lock = workplace(settings)
     homes = {k: folder.prepare(home) for k, home in places(settings, root).items()}
     for home in homes.values():
@@ -90,6 +91,12 @@ def workplace(settings: ClientSettings) -> tuple[Path, int]:
     name = settings.name or settings.name_base or settings.role
     root = folder.prepare(settings.dir or Path(".fedn") / name)
     return folder.hold_slot(root) if settings.name_base else (root, folder.hold(root))
+
+
+def settled(settings: ClientSettings) -> ClientSettings:
+    """The settings with paths that hold wherever the process stands: a script that runs inline moves it."""
+    paths = {name: getattr(settings, name) for name in ("data_dir", "training", "env_dir", "ready_file")}
+    return replace(settings, **{name: path and path.expanduser().absolute() for name, path in paths.items()})
 
 
 def places(settings: ClientSettings, root: Path) -> dict[int, Path]:

@@ -10,6 +10,7 @@ The package goes the way of a client's (`fedn.client.executor`), so what is refu
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -128,6 +129,6 @@ class Rehearsal:
             package=self._given.digest,
             model=model,
             out=out,
-            environ=told(self._command, part=self._given.part, settings=settings, client=self._client),
+            environ=told(self._command, part=self._given.part, settings=settings, client=self._client, ours=os.environ),
             deadline=time.monotonic() + self._given.time_limit_s,
         )

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.client.cache import Cache
-from fedn.client.executor import Executor, Job
+from fedn.client.executor import Executor, Fetch, Job
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
 from fedn.client.settings import settings_for
@@ -34,6 +35,7 @@ from fedn.errors import (
     OutputInvalid,
     OutputMissing,
     RoundClosed,
+    TaskTimeout,
     UnknownRound,
 )
 from fedn.model.predictions import check_predictions
@@ -78,6 +80,7 @@ class Tasks:
         self._identity = identity
         self._cache = cache
         self._executor = executor
+        self._ours = dict(os.environ)  # now: a script that runs inline changes it for its time
         self._transfers = Transfers(link, identity=identity, stall_timeout_s=settings.stall_timeout_s)
         self._running: Running | None = None
         self.part = 0
@@ -213,11 +216,25 @@ class Tasks:
         async def fetch(digest: str, size: int, destination: Path) -> None:
             await self._transfers.fetch(digest, size, destination, give_up=running.is_over)
 
-        self._tell(command, "downloading")
-        await self._executor.prepare(command, entry_point, fetch)
-        if command.model_size > self._settings.max_model_bytes:
-            limit = self._settings.max_model_bytes
-            raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
+        with self._cache.using(command.package):
+            self._tell(command, "downloading")
+            await self._prepared(running, entry_point, fetch)
+            if command.model_size > self._settings.max_model_bytes:
+                limit = self._settings.max_model_bytes
+                raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
+            return await self._run_prepared(running, entry_point, name, fetch)
+
+    async def _prepared(self, running: Running, entry_point: str, fetch: Fetch) -> None:
+        """Package and environment, within the task's time."""
+        try:
+            async with asyncio.timeout(max(0.0, running.deadline - time.monotonic())):
+                await self._executor.prepare(running.command, entry_point, fetch)
+        except TimeoutError:
+            reason = "its time was up before the package and its environment were ready; their making goes on"
+            raise TaskTimeout(reason) from None
+
+    async def _run_prepared(self, running: Running, entry_point: str, name: str, fetch: Fetch) -> Path:
+        command = running.command
         async with self._cache.model(
             command.model, lambda path: fetch(command.model, command.model_size, path)
         ) as model:
@@ -247,7 +264,7 @@ class Tasks:
         """The entry point's environment: the process's own without its secrets, and what the task says."""
         settings = folder / "settings.json"
         settings.write_text(settings_for(command, self._settings.training))
-        return told(command, part=self.part, settings=settings, client=self._settings)
+        return told(command, part=self.part, settings=settings, client=self._settings, ours=self._ours)
 
 
 def check_output(out: Path) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from fedn.config import ClientSettings, without_secrets
 from fedn.wire.v1 import combiner_pb2 as pb
 
 
-def told(command: pb.RunTask, *, part: int, settings: Path, client: ClientSettings) -> dict[str, str]:
-    """The process's own environment without its secrets, and what the task says; `settings` is the task's file."""
+def told(
+    command: pb.RunTask, *, part: int, settings: Path, client: ClientSettings, ours: Mapping[str, str]
+) -> dict[str, str]:
+    """Our own environment, as it was at the start, less its secrets, and what the task says; `settings` is its file."""
     about = {
         "FEDN_PART": str(part),
         "FEDN_SEED": str(command.seed),
@@ -23,4 +25,4 @@ def told(command: pb.RunTask, *, part: int, settings: Path, client: ClientSettin
         about["FEDN_PARTS"] = str(client.parts)
     if client.data_dir is not None:
         about["FEDN_DATA_DIR"] = str(client.data_dir.expanduser().absolute())
-    return without_secrets(os.environ) | about
+    return without_secrets(ours) | about

@@ -4,7 +4,7 @@
 
     Worker                                worker_main.py (the package's Python)
       pipes, {words, cwd, environ}  ─────▶  stdout, stderr := pipes; run the script as __main__
-      {exit_code, memory}           ◀─────  pipes closed
+      {exit_code}                   ◀─────  pipes closed
       lifeline: closed by our death ─────▶  SIGKILL to its group
 """
 
@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 from asyncio.subprocess import Process
 from collections.abc import Mapping
@@ -36,7 +35,7 @@ class Worker:
         self._control = control
         self._lifeline = lifeline
         self.tasks = 0
-        self.memory = 0  # resident, bytes, at the end of the last task
+        self.memory = 0  # resident, bytes, with those that its tasks have started, at the end of the last task
 
     @classmethod
     async def start(cls, python: str, *, cwd: Path, environ: Mapping[str, str]) -> Worker:
@@ -58,8 +57,8 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can take a task."""
-        return self._process.returncode is None and self._lifeline >= 0
+        """Whether it can take a task; looks for itself, since the event loop hears of a death a moment later."""
+        return self._process.returncode is None and self._lifeline >= 0 and not group.has_ended(self._process)
 
     @property
     def pid(self) -> int:
@@ -68,20 +67,15 @@ class Worker:
 
     async def attempt(self, run: Run, limit_s: float) -> Ended:
         """Run a script once. The worker is ended when time is up or the caller is cancelled."""
+        exit_code: int | None = None
         async with pipe(run.log) as (out, to_out), pipe(run.log) as (err, to_err):
             try:
-                async with asyncio.timeout(max(limit_s, 0)):
-                    exit_code: int | None = await self._task(run, to_out.fileno(), to_err.fileno())
-            except TimeoutError:
-                exit_code = None
-                await group.stop(self._process)
-                await self.end()
-            except BaseException:
-                await self.end()
-                raise
+                exit_code = await self._task_within(limit_s, run, to_out.fileno(), to_err.fileno())
             finally:
                 to_out.close()
                 to_err.close()
+                if exit_code is None:  # past its time, or we are cancelled: also while it is given time to obey
+                    await self.end()
             await asyncio.wait([out.ended, err.ended], timeout=DRAIN_S)
             return Ended(exit_code, out.text(), err.text())
 
@@ -94,6 +88,14 @@ class Worker:
         self._control.close()
         async with group.end_of_group(self._process):
             pass
+
+    async def _task_within(self, limit_s: float, run: Run, out: int, err: int) -> int | None:
+        try:
+            async with asyncio.timeout(max(limit_s, 0)):
+                return await self._task(run, out, err)
+        except TimeoutError:
+            await group.stop(self._process)
+            return None
 
     async def _task(self, run: Run, out: int, err: int) -> int:
         """Its answer; when there is none, what ended the process."""
@@ -111,8 +113,8 @@ class Worker:
         if not answer.endswith(b"\n"):
             exit_code = await self._process.wait()
             await self.end()
-            return exit_code or -signal.SIGKILL  # it left without an answer: that is no success
+            return exit_code  # as in a process of its own: os._exit(0) ends a script well
         said = json.loads(answer)
         self.tasks += 1
-        self.memory = int(said["memory"])
+        self.memory = await asyncio.to_thread(group.memory_of, self._process)
         return int(said["exit_code"])

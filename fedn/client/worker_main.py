@@ -2,7 +2,7 @@
 
 Run by path, by whatever Python the package wants: ``python worker_main.py CONTROL LIFELINE`` (two descriptors).
 For each task the client sends the two ends of its pipes, then a line of JSON: words, cwd, environ. The answer is a
-line of JSON too: exit_code, and memory (resident, bytes).
+line of JSON too: exit_code.
 """
 
 import gc
@@ -39,7 +39,7 @@ def main(control: socket.socket, lifeline: int) -> None:
         show_in(pipes)
         exit_code = _script.run_script(task["words"], cwd=task["cwd"], environ=task["environ"])
         show_in([os.open(os.devnull, os.O_WRONLY), os.open(os.devnull, os.O_WRONLY)])
-        control.sendall(json.dumps({"exit_code": exit_code, "memory": resident()}).encode() + b"\n")
+        control.sendall(json.dumps({"exit_code": exit_code}).encode() + b"\n")
         gc.collect()  # while nobody waits
 
 
@@ -48,11 +48,6 @@ def show_in(pipes: list[int]) -> None:
     for number, pipe in zip((1, 2), pipes, strict=True):
         os.dup2(pipe, number)
         os.close(pipe)
-
-
-def resident() -> int:
-    """Resident memory in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def end_with(lifeline: int) -> None:

@@ -82,13 +82,14 @@ class Intake:
                 case "prediction":
                     await self._accept(round_, await self._checked_prediction(round_, result), None)
                 case "failure":
-                    self._fail(round_, result)
+                    async with round_.gate:  # not while an update of the same client is written ahead
+                        self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
         except Unavailable:
             raise  # it says nothing about the result, which the client sends again
         except FednError as error:
-            self._count(result, error)
+            await self._count(result, error)
             return pb.Receipt(accepted=False, code=error.code, reason=error.reason)
         self._tools.roster.forget_task(result.client_id, task_id_of(round_, result.client_id))
         return pb.Receipt(accepted=True)
@@ -112,13 +113,14 @@ class Intake:
             raise RoundClosed(f"round {round_id} has ended")
         return round_
 
-    def _count(self, result: pb.TaskResult, error: FednError) -> None:
+    async def _count(self, result: pb.TaskResult, error: FednError) -> None:
         try:
             round_ = self._rounds.get(result.round_id)
         except UpdateRefused:
             return
         # A second update does not undo the first: it is counted, and the first stands.
-        round_.refuse(result.client_id, error)
+        async with round_.gate:
+            round_.refuse(result.client_id, error)
 
     async def _checked_update(self, round_: Round, result: pb.TaskResult) -> tuple[Answer, Ranges | None]:
         update = result.update

@@ -341,7 +341,7 @@ BROKEN: dict[str, tuple[str, str | None, str, int, str]] = {  # file, its conten
         GOOD.replace("init_model: python", "init_model: pyhton"),
         "command_missing",
         7,
-        "init_model: pyhton",
+        "init_model: cannot run 'pyhton'",
     ),
     "an init_model that fails": (
         "init_model.py",

@@ -189,8 +189,7 @@ if not os.path.exists({str(flag)!r}):
         await bench.run("import os; os.kill(os.getpid(), 9)")
     with pytest.raises(EntryPointFailed, match="exit code 7"):
         await bench.run("import os; os._exit(7)")
-    with pytest.raises(EntryPointKilled):  # no answer came, so it counts as killed
-        await bench.run("import os; os._exit(0)")
+    await bench.run("import os; os._exit(0)")  # as in a process of its own
 
 
 @warm
@@ -205,6 +204,57 @@ async def test_cancelling_ends_the_worker_and_its_children(bench: Bench) -> None
         await running
     await until(lambda: not any(exists(int(pid)) for pid in bench.heard[0].split()))  # the kernel takes a moment
     assert (await bench.run("print('next')")).stdout_tail == "next\n"
+
+
+@warm
+async def test_a_worker_that_traps_sigterm_is_gone_though_we_are_cancelled_in_its_grace(bench: Bench) -> None:
+    script = (
+        "import os, signal, time; signal.signal(15, lambda *_: print('no', flush=True))\n"
+        "print(os.getpid(), flush=True)\nwhile True: time.sleep(0.01)"
+    )
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    running = asyncio.create_task(bench.run(script, limit_s=1))
+    await until(lambda: "no" in bench.heard)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not exists(int(bench.heard[0]))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+@warm
+async def test_a_worker_that_died_while_idle_costs_a_task_nothing(bench: Bench) -> None:
+    pid = int((await bench.run("import os; print(os.getpid())")).stdout_tail)
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: not bench.workers._idle[0].worker.is_alive)
+    with pytest.raises(EntryPointKilled, match="twice"):  # both attempts are the task's own
+        await bench.run("print('begun', flush=True); import os; os.kill(os.getpid(), 9)")
+    assert bench.heard.count("begun") == 2
+
+
+@warm
+async def test_what_a_task_left_running_counts_as_the_workers_memory(bench: Bench) -> None:
+    child = "import time; data = bytearray(90 * 2**20); print('filled', flush=True); time.sleep(600)"
+    script = (
+        "import os, subprocess, sys\n"
+        f"p = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE); p.stdout.readline()\n"
+        "print(os.getpid(), p.pid)"
+    )
+    bench.entry = EntryPoint(COMMAND, "worker", max_memory_mb=100)
+    pids = (await bench.run(script)).stdout_tail.split()
+    await until(lambda: not any(exists(int(pid)) for pid in pids))
+
+
+@within
+async def test_a_script_that_has_no_turn_in_time_says_so(bench: Bench) -> None:
+    go = bench.folder / "go"
+    first = asyncio.create_task(bench.run(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"))
+    await until(bench.inline._turn.locked)
+    with pytest.raises(TaskTimeout, match="one runs at a time"):
+        await bench.run("print('never')", limit_s=0.2)
+    go.touch()
+    await first
+    assert "never" not in bench.heard
 
 
 @warm

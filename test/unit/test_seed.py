@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fedn.cli import seed
 from fedn.cli.main import cli
 from fedn.cli.seed import build_package, write_seed
 from fedn.client.environment import Python
-from fedn.errors import BadInput, EntryPointFailed, EntryPointMissing
+from fedn.errors import BadInput, EntryPointFailed, EntryPointMissing, TaskTimeout
 from fedn.package.archive import inspect
 from fedn.package.project import Project, load_project
 
@@ -104,7 +105,7 @@ def test_package_create_runs_build_once(tmp_path: Path) -> None:
 def test_a_build_that_fails_is_said_with_its_stderr(tmp_path: Path) -> None:
     made = project(tmp_path / "p", {"fedn.yaml": BUILD, "build.py": "raise SystemExit('no weights today')\n"})
     for run in (lambda: write_seed(made, tmp_path / "seed", seed=1), lambda: build_package(made, tmp_path / "x.tar")):
-        with pytest.raises(EntryPointFailed, match="build ended with exit code 1") as failed:
+        with pytest.raises(EntryPointFailed, match="build: `python build.py` ended with exit code 1: no weights today") as failed:
             run()
         assert "no weights today" in failed.value.detail["stderr_tail"]
     assert not (tmp_path / "x.tar").exists()
@@ -112,7 +113,7 @@ def test_a_build_that_fails_is_said_with_its_stderr(tmp_path: Path) -> None:
 
 def test_what_cannot_be_run_is_named(tmp_path: Path) -> None:
     yaml = "init_model: pyhton init.py\nentry_points: {train: python train.py}\n"
-    with pytest.raises(EntryPointMissing, match="init_model: pyhton: No such file"):
+    with pytest.raises(EntryPointMissing, match="init_model: cannot run .pyhton.: No such file"):
         write_seed(project(tmp_path / "p", {"fedn.yaml": yaml}), tmp_path / "seed", seed=1)
     neither = project(tmp_path / "q", {"fedn.yaml": "entry_points: {train: python train.py}\n"})
     with pytest.raises(BadInput, match="names neither init_model nor the entry point build"):
@@ -134,3 +135,11 @@ def test_the_scripts_run_by_the_python_of_the_environment(tmp_path: Path) -> Non
     files = {"fedn.yaml": "init_model: python init_model.py\n" + BUILD, "build.py": NOTE, "init_model.py": WRITE}
     write_seed(project(tmp_path / "p", files), tmp_path / "seed", seed=1, python=python)
     assert notes(tmp_path / "trace") == [str(tmp_path / "root")] * 2
+
+
+def test_a_script_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seed, "LIMIT_S", 0.5)
+    files = {"fedn.yaml": "init_model: python init_model.py\nentry_points: {train: x}\n"}
+    hangs = "import sys, time; print('begun', file=sys.stderr, flush=True); sys.stdin.read(); time.sleep(600)"
+    with pytest.raises(TaskTimeout, match=r"init_model: .* was stopped"):
+        write_seed(project(tmp_path / "p", files | {"init_model.py": hangs}), tmp_path / "seed", seed=1)
