@@ -105,7 +105,9 @@ def test_package_create_runs_build_once(tmp_path: Path) -> None:
 def test_a_build_that_fails_is_said_with_its_stderr(tmp_path: Path) -> None:
     made = project(tmp_path / "p", {"fedn.yaml": BUILD, "build.py": "raise SystemExit('no weights today')\n"})
     for run in (lambda: write_seed(made, tmp_path / "seed", seed=1), lambda: build_package(made, tmp_path / "x.tar")):
-        with pytest.raises(EntryPointFailed, match="build: `python build.py` ended with exit code 1: no weights today") as failed:
+        with pytest.raises(
+            EntryPointFailed, match=r"build: `python build\.py` ended with exit code 1: no weights today"
+        ) as failed:
             run()
         assert "no weights today" in failed.value.detail["stderr_tail"]
     assert not (tmp_path / "x.tar").exists()
@@ -113,7 +115,7 @@ def test_a_build_that_fails_is_said_with_its_stderr(tmp_path: Path) -> None:
 
 def test_what_cannot_be_run_is_named(tmp_path: Path) -> None:
     yaml = "init_model: pyhton init.py\nentry_points: {train: python train.py}\n"
-    with pytest.raises(EntryPointMissing, match="init_model: cannot run .pyhton.: No such file"):
+    with pytest.raises(EntryPointMissing, match=r"init_model: cannot run .pyhton.: No such file"):
         write_seed(project(tmp_path / "p", {"fedn.yaml": yaml}), tmp_path / "seed", seed=1)
     neither = project(tmp_path / "q", {"fedn.yaml": "entry_points: {train: python train.py}\n"})
     with pytest.raises(BadInput, match="names neither init_model nor the entry point build"):
