@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-DEFAULTS = {"epochs": 3, "batch_size": 128, "learning_rate": 0.003, "split": "iid", "alpha": 0.5}
+DEFAULTS = {"epochs": 7, "batch_size": 128, "learning_rate": 0.003, "split": "iid", "alpha": 0.5}
 
 
 def load_settings():
