@@ -16,7 +16,7 @@ def test_the_clients_predict_with_the_newest_model_and_failures_have_names(net: 
     assert done.returncode == 0, done.stderr
     assert "2 of 3 clients predicted" in done.stdout
     assert done.stderr.startswith("c1: ")
-    assert "ended with exit code 1 [entry_point_failed]" in done.stderr
+    assert "ended with exit code 1: the puppet cannot predict [entry_point_failed]" in done.stderr
     assert "the puppet cannot predict" in done.stderr
     found = json.loads(out.read_text())
     assert {line["name"]: line["data"] for line in found["clients"]} == {
