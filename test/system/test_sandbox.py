@@ -320,7 +320,7 @@ BROKEN: dict[str, tuple[str, str | None, str, int, str]] = {  # file, its conten
         GOOD + "packge: x\n",
         "config_invalid",
         2,
-        "fedn.yaml:7: unknown key 'packge'; did you mean 'package'?",
+        "fedn.yaml:8: unknown key 'packge'; did you mean 'package'?",
     ),
     "an unknown entry point": (
         "fedn.yaml",
