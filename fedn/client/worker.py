@@ -35,7 +35,6 @@ class Worker:
         self._control = control
         self._lifeline = lifeline
         self.tasks = 0
-        self.memory = 0  # resident, bytes, with those that its tasks have started, at the end of the last task
 
     @classmethod
     async def start(cls, python: str, *, cwd: Path, environ: Mapping[str, str]) -> Worker:
@@ -64,6 +63,10 @@ class Worker:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    async def memory(self) -> int:
+        """Resident memory in bytes, with that of the processes which its tasks have started."""
+        return await asyncio.to_thread(group.memory_of, self._process)
 
     async def attempt(self, run: Run, limit_s: float) -> Ended:
         """Run a script once. The worker is ended when time is up or the caller is cancelled."""
@@ -116,5 +119,4 @@ class Worker:
             return exit_code  # as in a process of its own: os._exit(0) ends a script well
         said = json.loads(answer)
         self.tasks += 1
-        self.memory = await asyncio.to_thread(group.memory_of, self._process)
         return int(said["exit_code"])

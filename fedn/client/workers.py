@@ -71,7 +71,7 @@ class Workers:
         return worker
 
     async def _give_back(self, worker: Worker, run: Run, entry: EntryPoint) -> None:
-        reason = worn_out(worker, entry)
+        reason = await worn_out(worker, entry)
         if reason is not None:
             log.info("worker %d is recycled: %s", worker.pid, reason)
         if reason is not None or not worker.is_alive:
@@ -93,10 +93,10 @@ class Workers:
         ending.add_done_callback(self._ending.discard)
 
 
-def worn_out(worker: Worker, entry: EntryPoint) -> str | None:
+async def worn_out(worker: Worker, entry: EntryPoint) -> str | None:
     """Why the worker must not take another task, if so."""
     if worker.tasks >= entry.max_tasks:
         return f"it has done {worker.tasks} tasks (max_tasks)"
-    if entry.max_memory_mb is not None and worker.memory > entry.max_memory_mb * MIB:
-        return f"it holds {worker.memory // MIB} MiB (max_memory_mb: {entry.max_memory_mb})"
+    if entry.max_memory_mb is not None and (memory := await worker.memory()) > entry.max_memory_mb * MIB:
+        return f"it holds {memory // MIB} MiB (max_memory_mb: {entry.max_memory_mb})"
     return None
