@@ -82,6 +82,15 @@ class ReducerSettings(Settings):
     lease_s: float = field(
         default=5.0, metadata=rules("A leader silent for this long is replaced.", unit="s", min=0.1, max=3600)
     )
+    combiner_grace_s: float = field(
+        default=30.0,
+        metadata=rules(
+            "A combiner silent for this long in a round is fenced, and its clients go on under others.",
+            unit="s",
+            min=0.1,
+            max=86400,
+        ),
+    )
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)

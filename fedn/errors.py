@@ -481,6 +481,16 @@ class CombinerUnreachable(Unavailable):
     remedy = "Check that the combiner is up and that its --advertise address can be reached."
 
 
+class CombinerDraining(FednError):
+    """A combiner was told to stop: it takes no new round and hands back those that run there."""
+
+    code = "combiner_draining"
+    http = 503
+    grpc = "FAILED_PRECONDITION"
+    exit_code = 5
+    remedy = "None needed: its clients attach to other combiners, or to this one when it is started again."
+
+
 class NoCombiner(Unavailable):
     """No combiner is up."""
 

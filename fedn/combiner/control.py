@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from fedn.combiner.roster import Roster, Seat
 from fedn.combiner.round import Order
 from fedn.combiner.rounds import Rounds
+from fedn.errors import RoundFailed
 from fedn.wire.status import Context, answers_errors, streams_errors
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
@@ -20,10 +21,11 @@ PROGRESS_S = 1.0  # between two reports of a round's progress; its outcome is se
 class ControlService(control_pb2_grpc.ControlServicer):
     """Rounds and the roster, for the leader of the reducers."""
 
-    def __init__(self, name: str, roster: Roster, rounds: Rounds) -> None:
+    def __init__(self, name: str, roster: Roster, rounds: Rounds, *, late: Callable[[], int]) -> None:
         self._name = name
         self._roster = roster
         self._rounds = rounds
+        self._late = late
 
     @answers_errors
     async def StartRound(self, request: control.StartRoundRequest, context: Context) -> control.StartRoundReply:
@@ -52,7 +54,8 @@ class ControlService(control_pb2_grpc.ControlServicer):
     async def AbortRound(self, request: control.AbortRoundRequest, context: Context) -> control.AbortRoundReply:
         """See the proto."""
         self._rounds.fence(request.term)
-        self._rounds.get(request.round_id).abort(request.reason or "the reducer aborted the round")
+        why = RoundFailed(request.reason or "the reducer aborted the round")
+        self._rounds.get(request.round_id).abort(why)
         return control.AbortRoundReply()
 
     @answers_errors
@@ -67,16 +70,20 @@ class ControlService(control_pb2_grpc.ControlServicer):
         """See the proto."""
         running = [control.RunningRound(round_id=r.order.round_id, progress=r.counts()) for r in self._rounds.known()]
         clients = [attached_client(seat) for seat in self._roster.attached()]
-        return control.ReportReply(combiner=self._name, clients=clients, rounds=running, draining=self._rounds.draining)
+        return control.ReportReply(
+            combiner=self._name,
+            clients=clients,
+            rounds=running,
+            draining=self._rounds.draining,
+            late=self._late(),
+        )
 
     @answers_errors
     async def Drain(self, request: control.DrainRequest, context: Context) -> control.DrainReply:
         """See the proto."""
         self._rounds.fence(request.term)
         self._rounds.draining = True
-        for seat in self._roster.attached():
-            drain = pb.Drain(reason="the combiner is draining")
-            self._roster.tell(seat.client_id, pb.CombinerCommand(drain=drain))
+        self._roster.send_away("the combiner is draining")
         return control.DrainReply()
 
 

@@ -51,6 +51,7 @@ class Intake:
         self._tools = tools
         self._rounds = rounds
         self._max_model_bytes = max_model_bytes
+        self.late = 0  # results that came after their round had closed
         self._reading = asyncio.Lock()  # JSON takes many times its bytes in memory: one client's at a time (I10)
 
     def check_upload(self, start: blobs.UploadStart) -> None:
@@ -83,6 +84,7 @@ class Intake:
                     await self._accept(round_, await self._checked_prediction(round_, result), None)
                 case "failure":
                     async with round_.gate:  # not while an update of the same client is written ahead
+                        round_.check_current()
                         self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
@@ -117,9 +119,16 @@ class Intake:
         try:
             round_ = self._rounds.get(result.round_id)
         except UpdateRefused:
+            self.late += 1
             return
+        if (
+            round_.phase == "stage" and result.client_id in round_.order.participants
+        ):  # what the journal holds comes first
+            raise Unavailable(f"round {result.round_id} is being opened again") from error
         # A second update does not undo the first: it is counted, and the first stands.
         async with round_.gate:
+            round_.check_current()
+            self.late += isinstance(error, RoundClosed)
             round_.refuse(result.client_id, error)
 
     async def _checked_update(self, round_: Round, result: pb.TaskResult) -> tuple[Answer, Ranges | None]:
@@ -194,6 +203,7 @@ class Intake:
     async def _write_ahead(self, round_: Round, answer: Answer, ranges: Ranges | None) -> None:
         """The journal's row is committed before anyone is told."""
         async with round_.gate:
+            round_.check_current()
             present = round_.answers.get(answer.client_id)
             if present is not None and (present.status, present.update) == ("accepted", answer.update):
                 return  # sent again because the receipt was lost

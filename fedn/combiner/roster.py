@@ -107,6 +107,11 @@ class Roster:
         self.forget_task(client_id, task_id)
         self.tell(client_id, pb.CombinerCommand(cancel=pb.CancelTask(task_id=task_id, reason=reason)))
 
+    def send_away(self, reason: str) -> None:
+        """Tell every attached client to ask discovery for another combiner."""
+        for seat in self.attached():
+            self.tell(seat.client_id, pb.CombinerCommand(drain=pb.Drain(reason=reason)))
+
     def tell(self, client_id: str, command: pb.CombinerCommand) -> None:
         """Send a command that need not survive a lost connection."""
         seat = self._seats.get(client_id)

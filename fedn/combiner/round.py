@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from fedn.aggregation.ranges import Ranges
 from fedn.combiner.pulse import Pulse
-from fedn.errors import BadInput, FednError
+from fedn.errors import BadInput, CombinerDraining, FednError, Unavailable
 from fedn.model.schema import Schema
 from fedn.wire.v1 import control_pb2 as control
 
@@ -64,6 +64,7 @@ class Order:
     round_timeout_s: float
     session_seed: int
     settings: str
+    epoch: int = 0
 
     @staticmethod
     def from_wire(request: control.StartRoundRequest) -> Order:
@@ -89,6 +90,7 @@ class Order:
             round_timeout_s=request.round_timeout_s,
             session_seed=request.session_seed,
             settings=request.settings,
+            epoch=request.epoch,
         )
 
 
@@ -125,19 +127,21 @@ class Answer:
 
 
 class Round:
-    """One round; see the module's docstring."""
+    """One round; see the module's docstring. It may go on from one with other participants (`former`)."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, former: Round | None = None) -> None:
         self.order = order
+        self.former = former
         self.phase = "stage"
         self.answers: dict[str, Answer] = {}
         self.ranges: dict[str, Ranges] = {}
         self.refused: Counter[str] = Counter()
+        self.retired = False
         self.schema: Schema | None = None
         self.sum_file: Path | None = None
         self.weight = 0
         self.closed = False
-        self.aborted: str | None = None
+        self.aborted: FednError | None = None
         self.outcome: control.RoundOutcome | None = None
         self.deadline: float | None = None
         self.gate = asyncio.Lock()
@@ -169,10 +173,38 @@ class Round:
         if client_id in self.order.participants and not self.closed:
             self.settle(Answer.failed(client_id, error))
 
-    def abort(self, reason: str) -> None:
+    def abort(self, why: FednError) -> None:
         """Stop collecting; nothing will be folded."""
-        self.aborted = self.aborted or reason
+        self.aborted = self.aborted or why
         self.changed.beat()
+
+    async def retire(self) -> None:
+        """Another round with this id goes on from here: nothing comes in any more, and nobody is told an outcome."""
+        async with self.gate:
+            self.retired = True
+        self.abort(Unavailable("the round goes on with other participants"))
+        self.ended.set()
+
+    def take_up(self, journalled: list[Answer]) -> None:
+        """What was answered before: accepted, as the journal has it, and failed, as the former round knew it."""
+        former = self.former or self
+        failed = [a for a in former.answers.values() if a.status == "failed"]
+        self.ranges = dict(former.ranges)
+        self.refused = Counter(former.refused)
+        self.former = None
+        for answer in (*journalled, *failed):
+            if answer.client_id in self.order.participants:
+                self.settle(answer)
+
+    @property
+    def goes_on(self) -> bool:
+        """True when others take the round up from here: its clients must not stop working."""
+        return self.retired or isinstance(self.aborted, CombinerDraining)
+
+    def check_current(self) -> None:
+        """Raise Unavailable when another round with this id has taken this one's place; look under the gate."""
+        if self.retired:
+            raise Unavailable(f"round {self.order.round_id} goes on with other participants at this moment")
 
     async def close(self) -> None:
         """No update is accepted any more; who has not answered is missing."""
@@ -199,7 +231,7 @@ class Round:
     def progress(self) -> control.RoundProgress:
         """The round as the reducer awaits it: with the outcome, once there is one."""
         progress = self.counts()
-        if self.outcome is not None:
+        if self.outcome is not None and not self.retired:
             progress.outcome.CopyFrom(self.outcome)
         return progress
 

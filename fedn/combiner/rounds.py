@@ -11,7 +11,7 @@ from fedn.combiner.phases.collect import task_for
 from fedn.combiner.phases.stage import Stage
 from fedn.combiner.round import Order, Round
 from fedn.combiner.tools import Tools
-from fedn.errors import Conflict, StaleTerm, UnknownRound
+from fedn.errors import CombinerDraining, FednError, RoundFailed, StaleTerm, UnknownRound
 from fedn.wire.v1 import combiner_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -50,15 +50,27 @@ class Rounds:
         self._term = term
 
     def start(self, order: Order) -> None:
-        """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver."""
-        if order.round_id in self._rounds:
+        """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver.
+
+        A known round with a lower epoch makes room for one with these participants. Raises CombinerDraining.
+        """
+        known, driver = self._rounds.get(order.round_id), self._drivers.get(order.round_id)
+        if known is not None and order.epoch <= known.order.epoch:
             return
         if self.draining:
-            raise Conflict("this combiner is draining and takes no new round")
-        former = list(self._rounds)
-        round_ = self._rounds[order.round_id] = Round(order)
-        log.info("round %s: %s with %d clients", order.round_id, order.kind, len(order.participants))
-        stage = Stage(round_, self._tools, lambda: self._make_room(order.round_id, former))
+            raise CombinerDraining("this combiner is draining and takes no new round")
+        others = [round_id for round_id in self._rounds if round_id != order.round_id]
+        round_ = self._rounds[order.round_id] = Round(order, known)
+        what = (order.round_id, order.kind, len(order.participants), order.epoch)
+        log.info("round %s: %s with %d clients, epoch %d", *what)
+
+        async def make_room() -> None:
+            if known is not None and driver is not None:
+                await known.retire()
+                await asyncio.wait([driver])
+            await self._make_room(order.round_id, others)
+
+        stage = Stage(round_, self._tools, make_room)
         self._drivers[order.round_id] = asyncio.create_task(drive(round_, stage))
 
     async def end(self, round_id: str, *, committed: bool) -> None:
@@ -66,7 +78,7 @@ class Rounds:
         round_ = self._rounds.pop(round_id, None)
         driver = self._drivers.pop(round_id, None)
         if round_ is not None and driver is not None:
-            round_.abort("the reducer ended the round")
+            round_.abort(RoundFailed("the reducer ended the round"))
             await asyncio.wait([driver])  # awaited itself, it would be cancelled with a caller who hangs up
             for client_id in round_.order.participants:
                 ended = pb.RoundEnded(round_id=round_id, committed=committed)
@@ -75,13 +87,25 @@ class Rounds:
         self._ended.set()
 
     async def drain(self, patience_s: float) -> None:
-        """Take no new round; wait until the reducer has ended those that are here, but not for longer than this."""
+        """Take no new round; wait until the reducer has ended those that are here, but not for longer than this.
+
+        What runs then is handed back: its outcome says so, and the reducer gives its clients to other combiners.
+        """
         self.draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while self._rounds:
                     self._ended.clear()
                     await self._ended.wait()
+        handed_back = CombinerDraining("this combiner was told to stop, and hands the round back")
+        await self._end_here(self.running(), handed_back)
+
+    async def _end_here(self, rounds: list[Round], why: FednError) -> None:
+        for round_ in rounds:
+            round_.abort(why)
+        drivers = [self._drivers[round_.order.round_id] for round_ in rounds]
+        if drivers:
+            await asyncio.wait(drivers)
 
     async def stop(self) -> None:
         """Leave all rounds as they are; the journal keeps what was accepted."""

@@ -43,7 +43,7 @@ from fedn.wire.v1 import blobs_pb2_grpc, combiner_pb2_grpc, control_pb2_grpc
 
 log = logging.getLogger(__name__)
 
-FAREWELL_S = 1.0
+FAREWELL_S = 3.0  # for calls that run to end: the outcome of a round that is handed back must arrive
 
 
 def scratch_folder(root: Path) -> Path:
@@ -110,7 +110,7 @@ class Combiner:
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
         blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)
         control_pb2_grpc.add_ControlServicer_to_server(
-            ControlService(self.name, self.roster, self.rounds), self._server
+            ControlService(self.name, self.roster, self.rounds, late=lambda: self._intake.late), self._server
         )
         self.port = await listen(self._server, settings.host, settings.port)
         log.info("combiner %s listens on %s:%d", self.name, settings.host, self.port)
@@ -122,6 +122,7 @@ class Combiner:
 
     async def stop(self) -> None:
         """End streams and rounds; the journal keeps what was accepted."""
+        self.roster.send_away("the combiner is stopping")
         for seat in self.roster.attached():
             if seat.stream is not None:
                 seat.stream.close()

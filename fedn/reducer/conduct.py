@@ -6,6 +6,7 @@ A combiner that was started again may listen at another port, so each attempt lo
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from typing import TypeAlias
 
 from fedn.errors import FednError
 from fedn.reducer.combiner_link import CombinerLink
+from fedn.wire.backoff import delays
 from fedn.wire.transfer import until_done
 from fedn.wire.v1 import control_pb2 as control
 
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 # Where a combiner is: as known (True), or as the store says now, for which it may wait.
 Find: TypeAlias = "Callable[[str, bool], Awaitable[CombinerLink]]"
 
-GIVE_UP_S = 30.0  # a combiner of which nothing is heard for so long after a failure is left out of the round
+AGAIN_S = 1.0  # at most, between two attempts: there are few combiners, and many clients wait for each
 
 
 class Patience:
@@ -112,4 +114,5 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], what: str, pa
             log.warning("%s: %s", what, error)
             raise
 
-    await until_done(told, give_up=patience.over, progressed=lambda: patience.heard)
+    waits = functools.partial(delays, most=AGAIN_S)
+    await until_done(told, give_up=patience.over, progressed=lambda: patience.heard, waits=waits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from fedn.reducer.predictions import Predictions
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
-from fedn.storage.folder import prepare
+from fedn.storage.folder import LOCK, hold_slot, prepare
 from fedn.storage.opening import open_blobs, open_state
 from fedn.storage.state import State
 from fedn.trail.export import Export
@@ -36,6 +37,7 @@ class Desk:
     state: State
     blobs: Blobs
     scratch: Path
+    lock: int
     uploads: Path
     trail: Trail
     sessions: Sessions
@@ -48,12 +50,15 @@ class Desk:
         """The stores that the settings name, and the folders for work on this machine."""
         root = prepare(settings.dir)
         state, blobs = open_state(settings), open_blobs(settings)
-        scratch, uploads = prepare(root / "scratch"), prepare(root / "uploads")
+        uploads = prepare(root / "uploads")
+        # A leader that was only frozen may still be at work in its own, beside the one that has taken over.
+        scratch, lock = hold_slot(prepare(root / "scratch"))
         return Desk(
             settings=settings,
             state=state,
             blobs=blobs,
             scratch=scratch,
+            lock=lock,
             uploads=uploads,
             trail=Trail(state),
             sessions=Sessions(state),
@@ -62,8 +67,9 @@ class Desk:
         )
 
     def close(self) -> None:
-        """Close the stores."""
+        """Close the stores, give the scratch folder up."""
         self.state.close()
+        os.close(self.lock)
 
     def check_newest(self) -> dict[str, Any] | None:
         """The trail's newest record, if there is one. Raises ModelMissing when the blob store lacks its model."""
@@ -158,5 +164,5 @@ class Desk:
         """Delete scratch files but those named."""
         self.whole.intersection_update(keep)
         for path in self.scratch.iterdir():
-            if path.name not in keep:
+            if path.name not in keep | {LOCK}:
                 path.unlink(missing_ok=True)

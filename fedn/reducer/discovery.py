@@ -114,7 +114,9 @@ def _round_waits(state: State, mine: dict[str, Any]) -> bool:
     """True while a round is running that expects the client at the combiner where it was: it must not move away."""
     for session in state.find("sessions", where={"slot": ACTIVE}):
         for begun in state.find("rounds", where={"session": session["_id"], "status": "started"}):
-            if any((p["client_id"], p["combiner"]) == (mine["_id"], mine["combiner"]) for p in begun["participants"]):
+            if mine["combiner"] not in begun.get("lost", ()) and any(
+                (p["client_id"], p["combiner"]) == (mine["_id"], mine["combiner"]) for p in begun["participants"]
+            ):
                 return True
     return False
 

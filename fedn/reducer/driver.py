@@ -14,6 +14,7 @@ Everything it needs is in the store: after a change of leader the next one goes 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -28,8 +29,8 @@ from fedn.errors import (
     Stopped,
 )
 from fedn.reducer.desk import Desk
-from fedn.reducer.network import Network, Seen
-from fedn.reducer.participants import ConnectedClient, choose
+from fedn.reducer.network import Network, Seen, connected
+from fedn.reducer.participants import choose
 from fedn.reducer.plan import Plan
 from fedn.reducer.predicting import Predicting
 from fedn.reducer.round import RoundRun
@@ -102,15 +103,15 @@ class Driver:
 
     async def _end(self, session_id: str, status: str, error: FednError | None = None) -> None:
         code, reason = ("", "") if error is None else (error.code, error.reason)
+        end = functools.partial(self._desk.sessions.end, may_write=self._may_write)
+        await self._stores.do_at_last(end, session_id, status, code=code, reason=reason)
 
-        def end() -> None:
-            if not self._fresh():
-                raise StaleTerm("the lease ran out before the session could be ended")
-            self._desk.sessions.end(session_id, status, code=code, reason=reason)
-
-        await self._stores.do_at_last(end)
+    def _may_write(self) -> None:
+        if not self._fresh():
+            raise StaleTerm("the lease ran out before the session could be changed")
 
     async def _rounds(self, session_id: str, config: SessionConfig) -> None:
+        await self._stores.do(self._desk.sessions.take, session_id, self._term)
         await self._stores.do(self._desk.check_newest)
         done = await self._stores.do(self._settled, session_id)
         number = self._first = len(done) + 1
@@ -177,12 +178,13 @@ class Driver:
             raise SeedMissing("there is no seed model; upload one at /seed")
         begun = await self._stores.do(self._desk.state.get, "rounds", round_id) if number <= self._first else None
         if begun is not None:
-            participants = [ConnectedClient(**client) for client in begun["participants"]]
+            assignment = Plan.assignment_of(begun)
         else:
             seen = await self._wait_for_clients(session_id, config)
-            connected = [client for combiner in seen if combiner.up for client in combiner.clients()]
+            clients = await self._stores.do(connected, self._desk.state, seen)
             wanted = config.clients_requested if kind == "train" else None
-            participants = choose(connected, requested=wanted, seed=config.seed, round_number=number)
+            chosen = choose(clients, requested=wanted, seed=config.seed, round_number=number)
+            assignment = {"participants": chosen}
         return Plan(
             round_id=round_id,
             session=session_id,
@@ -190,9 +192,9 @@ class Driver:
             kind=kind,
             model=latest["model"],
             package=self._digest,
-            participants=participants,
             config=config,
             term=self._term,
+            **assignment,
         )
 
     def _package(self) -> dict[str, Any]:
@@ -207,7 +209,7 @@ class Driver:
         deadline, said = clock() + config.wait_timeout - self._stores.waited_s, ""
         while True:
             seen = await self._stores.ask(self._network.survey)
-            count = sum(len(combiner.clients()) for combiner in seen if combiner.up)
+            count = len({client.client_id for combiner in seen if combiner.up for client in combiner.clients()})
             status, reason = "running", ""
             if count < config.clients_required:
                 status, reason = (
@@ -218,7 +220,8 @@ class Driver:
             if session["stop"]:
                 raise Stopped("stopped by the user")
             if (session["status"], session["reason"]) != (status, reason):
-                await self._stores.do(self._desk.sessions.set_status, session_id, status, reason)
+                note = functools.partial(self._desk.sessions.set_status, may_write=self._may_write)
+                await self._stores.do(note, session_id, status, reason)
             if status == "running":
                 return seen
             if said != reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError
@@ -30,10 +31,34 @@ class Seen:
         """True when it takes new clients."""
         return self.report is not None and not self.report.draining
 
+    def awaits(self, round_id: str) -> list[str]:
+        """The ids of the clients whose answers in this round it still waits for."""
+        rounds = self.report.rounds if self.report is not None else []
+        return [client for r in rounds if r.round_id == round_id for client in r.progress.busy]
+
     def clients(self) -> list[ConnectedClient]:
         """The clients that are attached to it."""
         attached = self.report.clients if self.report is not None else []
         return [ConnectedClient(c.client_id, c.name, c.part, self.name) for c in attached]
+
+
+def connected(state: State, seen: Sequence[Seen]) -> list[ConnectedClient]:
+    """The clients that can be given work, each once.
+
+    A combiner that was cut off may still take one for its own that is with another by now: it is where discovery sent
+    it last (I2).
+    """
+    places: dict[str, list[ConnectedClient]] = {}
+    for combiner in seen:
+        if combiner.up:
+            for client in combiner.clients():
+                places.setdefault(client.client_id, []).append(client)
+    return [found[0] if len(found) == 1 else _where_it_was_sent(state, found) for found in places.values()]
+
+
+def _where_it_was_sent(state: State, places: Sequence[ConnectedClient]) -> ConnectedClient:
+    claim = state.get("clients", places[0].client_id) or {}
+    return next((client for client in places if client.combiner == claim.get("combiner")), places[0])
 
 
 class Network:

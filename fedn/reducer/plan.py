@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedn.reducer.participants import ConnectedClient, task_seed
@@ -32,13 +32,20 @@ class Plan:
     participants: Sequence[ConnectedClient]
     config: SessionConfig
     term: int
+    epoch: int = 1  # of the assignment client → combiner
+    lost: frozenset[str] = frozenset()  # combiners that are fenced: what they do in this round counts no more
+
+    @staticmethod
+    def assignment_of(begun: Mapping[str, Any]) -> dict[str, Any]:
+        """Who is assigned where, from the document of a round that a former leader began: fields of a plan."""
+        return {
+            "participants": [ConnectedClient(**client) for client in begun["participants"]],
+            "epoch": begun.get("epoch", 1),
+            "lost": frozenset(begun.get("lost", ())),
+        }
 
     def document(self) -> dict[str, Any]:
         """The round's first document."""
-        clients = [
-            {"client_id": c.client_id, "name": c.name, "part": c.part, "combiner": c.combiner}
-            for c in self.participants
-        ]
         return {
             "_id": self.round_id,
             "round_id": self.round_id,
@@ -47,16 +54,37 @@ class Plan:
             "kind": self.kind,
             "status": "started",
             "base": self.model,
-            "participants": clients,
             "started": time.time(),
-        }
+            "term": self.term,
+        } | self.assignment()
+
+    def assignment(self) -> dict[str, Any]:
+        """Who is assigned where, for the round's document."""
+        clients = [
+            {"client_id": c.client_id, "name": c.name, "part": c.part, "combiner": c.combiner}
+            for c in self.participants
+        ]
+        return {"participants": clients, "epoch": self.epoch, "lost": sorted(self.lost)}
 
     def combiners(self) -> list[str]:
-        """The combiners of the participants."""
-        return sorted({client.combiner for client in self.participants})
+        """The combiners of the participants, but for those that are lost."""
+        return sorted({client.combiner for client in self.participants} - self.lost)
 
-    def request(self, combiner: str, sizes: Mapping[str, int]) -> control.StartRoundRequest:
-        """The order for one combiner: its own clients only."""
+    def homeless(self) -> list[ConnectedClient]:
+        """The clients whose combiner is lost."""
+        return [client for client in self.participants if client.combiner in self.lost]
+
+    def without(self, combiner: str) -> Plan:
+        """The plan with this combiner fenced."""
+        return replace(self, lost=self.lost | {combiner}, epoch=self.epoch + 1)
+
+    def moved(self, moves: Mapping[str, str]) -> Plan:
+        """The plan with these clients given to these combiners, of which none is lost any more."""
+        given = [replace(c, combiner=moves.get(c.client_id, c.combiner)) for c in self.participants]
+        return replace(self, participants=given, lost=self.lost - set(moves.values()), epoch=self.epoch + 1)
+
+    def request(self, combiner: str, sizes: Mapping[str, int], *, left_s: float) -> control.StartRoundRequest:
+        """The order for one combiner, its own clients only, when so much of the round is left."""
         chosen = [
             control.Participant(
                 client_id=c.client_id,
@@ -78,9 +106,10 @@ class Plan:
             package=self.package,
             package_size=sizes[self.package],
             participants=chosen,
-            round_timeout_s=self.config.round_timeout,
+            round_timeout_s=left_s,
             session_seed=self.config.seed,
             settings=canonical_json(self.config.settings).decode(),
+            epoch=self.epoch,
         )
 
     def _settings_of(self, name: str) -> str:

@@ -17,8 +17,7 @@ from typing import Any
 
 from fedn.errors import FednError, QuorumNotMet, StaleTerm, from_code
 from fedn.reducer.desk import Desk
-from fedn.reducer.network import Network
-from fedn.reducer.participants import ConnectedClient
+from fedn.reducer.network import Network, connected
 from fedn.reducer.plan import Plan
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
@@ -82,20 +81,20 @@ class Predicting:
             kind="predict",
             model=asked["model"],
             package=asked["package"],
-            participants=await self._participants(asked, begun),
             config=SessionConfig.parse(asked["config"]),
             term=self._term,
+            **await self._assignment(asked, begun),
         )
         await RoundRun(self._desk, self._network, plan, fresh=self._fresh).run()
 
-    async def _participants(self, asked: dict[str, Any], begun: dict[str, Any] | None) -> list[ConnectedClient]:
+    async def _assignment(self, asked: dict[str, Any], begun: dict[str, Any] | None) -> dict[str, Any]:
         """Who is connected, of those that were asked; the former leader's choice if it made one."""
         if begun is not None:
-            return [ConnectedClient(**client) for client in begun["participants"]]
+            return Plan.assignment_of(begun)
         seen = await self._stores.ask(self._network.survey)
-        connected = [client for combiner in seen if combiner.up for client in combiner.clients()]
-        chosen = [client for client in connected if asked["asked"] is None or client.name in asked["asked"]]
+        clients = await self._stores.do(connected, self._desk.state, seen)
+        chosen = [client for client in clients if asked["asked"] is None or client.name in asked["asked"]]
         if not chosen:
             who = "no client" if asked["asked"] is None else "none of the clients that were asked"
             raise QuorumNotMet(f"{who} is connected")
-        return sorted(chosen, key=lambda client: (client.part, client.client_id))
+        return {"participants": sorted(chosen, key=lambda client: (client.part, client.client_id))}

@@ -24,13 +24,14 @@ from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, StoreAway, VersionConflict
+from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, VersionConflict
 from fedn.model.safetensors import open_model
 from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
 from fedn.reducer.combiner_link import CombinerLink
-from fedn.reducer.conduct import GIVE_UP_S, Patience, conduct, fetch
+from fedn.reducer.conduct import Patience, conduct, fetch
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network
+from fedn.reducer.parts import Parts
 from fedn.reducer.plan import Plan
 from fedn.reducer.prediction_blobs import keep_predictions, predictions_path
 from fedn.reducer.trail import Commit
@@ -61,17 +62,28 @@ class RoundRun:
         plan: Plan,
         *,
         fresh: Callable[[], bool],
-        give_up_s: float = GIVE_UP_S,
     ) -> None:
         self._desk = desk
         self._network = network
-        self._plan = plan
         self._fresh = fresh
-        self._give_up_s = give_up_s
+        self._grace_s = desk.settings.combiner_grace_s
         self._stores = desk.stores
+        self._parts = Parts(
+            plan,
+            self._part,
+            survey=lambda: self._stores.ask(network.survey),
+            save=lambda plan: self._stores.do(self._note, plan.assignment()),
+            grace_s=self._grace_s,
+        )
         self._patiences: list[Patience] = []
+        self._files: Mapping[str, Path] = {}
         self._lines: list[dict[str, Any]] = []
         self._document: dict[str, Any] | None = None  # as we wrote it last, None when that is not known
+
+    @property
+    def _plan(self) -> Plan:
+        """What the round is to do, with the assignment as it is now."""
+        return self._parts.plan
 
     async def run(self) -> Result:
         """Carry the round out. Raises RoundFailed with a reason, or StaleTerm when another leads.
@@ -79,14 +91,15 @@ class RoundRun:
         Who leads no more, or is stopped, leaves the round as it is: the next leader goes on with it. While a store is
         away the round waits; StoreAway is raised when that lasts too long.
         """
-        plan, began = self._plan, time.monotonic()
+        began = time.monotonic()
         await self._stores.do(self._open_document)
         outcomes: Outcomes = {}
         try:
-            outcomes = await self._conduct()
-            self._lines = client_lines(plan.participants, outcomes)
+            self._files = await self._stores.do(self._fetch_files)
+            outcomes = await self._parts.run()
+            self._lines = client_lines(self._plan.participants, outcomes)
             self._check_quorum(outcomes)
-            model = await self._commit(outcomes) if plan.kind == "train" else plan.model
+            model = await self._commit(outcomes) if self._plan.kind == "train" else self._plan.model
         except StaleTerm:
             raise
         except FednError as error:
@@ -108,40 +121,23 @@ class RoundRun:
             self._document = self._desk.state.insert("rounds", self._plan.document())
         except AlreadyExists:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
+            self._note({"term": self._plan.term})
 
-    async def _conduct(self) -> Outcomes:
-        """Every combiner's outcome."""
-        plan = self._plan
-        digests = (plan.model, plan.package)
-        files = await self._stores.do(lambda: {d: self._desk.local(d) for d in digests})
-        sizes = {d: path.stat().st_size for d, path in files.items()}
-        combiners = plan.combiners()
-        parts = [asyncio.create_task(self._part(c, plan.request(c, sizes), files)) for c in combiners]
-        try:
-            outcomes = await asyncio.gather(*parts)
-        finally:
-            for part in parts:
-                part.cancel()
-        return dict(zip(combiners, outcomes, strict=True))
+    def _fetch_files(self) -> dict[str, Path]:
+        return {digest: self._desk.local(digest) for digest in (self._plan.model, self._plan.package)}
 
-    async def _part(
-        self, combiner: str, request: control.StartRoundRequest, files: Mapping[str, Path]
-    ) -> control.RoundOutcome:
-        """One combiner's outcome, its model fetched. Who fails or stays away is left out, its clients are missing."""
-        plan, desk = self._plan, self._desk
-        try:
-            outcome = await conduct(self._find, combiner, request, files, self._patience())
-            check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
-            if plan.kind == "predict":
-                await self._keep_predictions(combiner, outcome)
-            if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
-                out = desk.scratch / outcome.sum
-                await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
-        except (StaleTerm, StoreAway):
-            raise
-        except FednError as error:
-            log.warning("round %s goes on without combiner %s: %s", plan.round_id, combiner, error)
-            return control.RoundOutcome(code=error.code, reason=error.reason)
+    async def _part(self, plan: Plan, combiner: str) -> control.RoundOutcome:
+        """One combiner's outcome, its model fetched."""
+        desk = self._desk
+        sizes = {d: path.stat().st_size for d, path in self._files.items()}
+        request = plan.request(combiner, sizes, left_s=self._parts.left_s)
+        outcome = await conduct(self._find, combiner, request, self._files, self._patience())
+        check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
+        if plan.kind == "predict":
+            await self._keep_predictions(combiner, outcome)
+        if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
+            out = desk.scratch / outcome.sum
+            await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
         return outcome
 
     async def _keep_predictions(self, combiner: str, outcome: control.RoundOutcome) -> None:
@@ -157,7 +153,7 @@ class RoundRun:
         return await self._stores.ask(self._network.find, combiner, known=known)
 
     def _patience(self) -> Patience:
-        self._patiences.append(Patience(self._give_up_s))
+        self._patiences.append(Patience(self._grace_s))
         return self._patiences[-1]
 
     def _check_quorum(self, outcomes: Outcomes) -> None:
@@ -184,8 +180,7 @@ class RoundRun:
     def _record(self, outcomes: Outcomes, digest: str) -> str:
         """Blob, receipt, record; done twice, it gives the one record."""
         plan, desk = self._plan, self._desk
-        if not self._fresh():
-            raise StaleTerm("the lease ran out before the round could be committed")
+        self._check_fresh()
         folded = {name: o for name, o in outcomes.items() if o.sum}
         desk.blobs.put(desk.scratch / digest, digest)
         receipt = receipt_bytes(plan.round_id, [receipt_line(line) for line in self._lines if line["update"]])
@@ -202,9 +197,13 @@ class RoundRun:
             time=time.time(),
         )
         self._note(self._found(outcomes))
-        record = desk.trail.append(commit)
+        record = desk.trail.append(commit, may_write=self._check_fresh)
         desk.tidy(keep={record["model"], plan.package})
         return str(record["model"])
+
+    def _check_fresh(self) -> None:
+        if not self._fresh():
+            raise StaleTerm("the lease ran out before the round could be committed")
 
     async def _end(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         """Close the round's document and tell the combiners; neither waits for the other."""
@@ -224,10 +223,15 @@ class RoundRun:
         return {"clients": self._lines, "refused": dict(refused), "metrics": metrics, "num_examples": num_examples}
 
     def _note(self, found: Mapping[str, Any]) -> None:
-        """Add to the round's document: to the version that we wrote last, or to what it has become since."""
+        """Add to the round's document: to the version that we wrote last, or to what it has become since.
+
+        Raises StaleTerm when a newer leader has taken the round up: what we know of it may be outdated.
+        """
         before, self._document = self._document, None
         before = before or self._desk.state.get("rounds", self._plan.round_id)
         if before is not None:
+            if before.get("term", 0) > self._plan.term:
+                raise StaleTerm(f"round {self._plan.round_id} is in the hands of the leader of term {before['term']}")
             try:
                 self._document = self._desk.state.replace("rounds", before | dict(found))
             except VersionConflict:
@@ -245,6 +249,7 @@ class RoundRun:
     async def abort(self, reason: str) -> None:
         """Ask the combiners to stop collecting; the round then fails with this reason. Wait for none that is away."""
         plan = self._plan
+        self._parts.stop()
         for patience in self._patiences:
             patience.end()
         await self._tell_all(lambda link: link.abort(plan.term, plan.round_id, reason))
@@ -253,4 +258,4 @@ class RoundRun:
         async def one(combiner: str) -> None:
             await tell(await self._network.find(combiner, known=True))
 
-        return await asyncio.gather(*(one(c) for c in self._plan.combiners()), return_exceptions=True)
+        return await asyncio.gather(*(one(c) for c in self._parts.told()), return_exceptions=True)

@@ -13,13 +13,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from fedn.errors import AlreadyExists, NotFound, SessionRunning, VersionConflict
 from fedn.reducer.session_config import SessionConfig
 from fedn.storage.state import State
 
 ACTIVE = "active"
+
+MayWrite: TypeAlias = "Callable[[], None]"
 
 
 class Sessions:
@@ -73,22 +75,36 @@ class Sessions:
         """Ask the leader to stop the session; an ended session stays as it is."""
         return self._change(session_id, lambda d: d if d["slot"] != ACTIVE else d | {"stop": True})
 
-    def set_status(self, session_id: str, status: str, reason: str = "") -> dict[str, Any]:
-        """Note what an active session is doing."""
-        return self._change(session_id, lambda d: d | {"status": status, "reason": reason})
+    def take(self, session_id: str, term: int) -> dict[str, Any]:
+        """The leader of this term goes on with the session; what a former one is about to write fails from here on."""
+        return self._change(session_id, lambda d: d | {"term": term})
 
-    def end(self, session_id: str, status: str, *, code: str = "", reason: str = "") -> dict[str, Any]:
-        """Close a session and free the slot."""
+    def set_status(
+        self, session_id: str, status: str, reason: str = "", *, may_write: MayWrite = lambda: None
+    ) -> dict[str, Any]:
+        """Note what an active session is doing; `may_write` raises StaleTerm when another leads."""
+        return self._change(session_id, lambda d: d | {"status": status, "reason": reason}, may_write)
+
+    def end(
+        self, session_id: str, status: str, *, code: str = "", reason: str = "", may_write: MayWrite = lambda: None
+    ) -> dict[str, Any]:
+        """Close a session and free the slot; `may_write` as above."""
         final = {"status": status, "code": code, "reason": reason, "slot": session_id, "ended": time.time()}
-        return self._change(session_id, lambda d: d | final)
+        return self._change(session_id, lambda d: d | final, may_write)
 
-    def _change(self, session_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Compare-and-set until it holds."""
+    def _change(
+        self,
+        session_id: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        may_write: MayWrite = lambda: None,
+    ) -> dict[str, Any]:
+        """Compare-and-set until it holds. Asked between reading and writing, `may_write` guards the very write."""
         while True:
             before = self.get(session_id)
             after = change(before)
             if after == before:
                 return before
+            may_write()
             try:
                 return self._state.replace("sessions", after)
             except VersionConflict:

@@ -8,7 +8,7 @@ trail is verified: `fedn.trail`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,9 +115,10 @@ class Trail:
                 "the trail has grown at this very moment; look at it, and ask again if you still want"
             ) from None
 
-    def append(self, commit: Commit) -> dict[str, Any]:
+    def append(self, commit: Commit, *, may_write: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Commit a round. Committing the same round again returns its record; a lost race raises StaleTerm.
 
+        `may_write` is asked in the last moment and raises StaleTerm when it may not be written any more.
         Raises Conflict for a round that was trained from a lineage that is no longer the present one.
         """
         last = self.latest()
@@ -145,6 +146,7 @@ class Trail:
             "previous": last["hash"],
         }
         try:
+            may_write()
             return self._insert(record)
         except AlreadyExists:
             present = self._committed(commit)

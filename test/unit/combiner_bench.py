@@ -109,8 +109,9 @@ class Table:
         timeout_s: float = 30.0,
         kind: str = "TRAIN",
         settings: str = "{}",
+        epoch: int = 1,
     ) -> None:
-        """Start a round."""
+        """Start a round; with a higher epoch, one that runs goes on with these clients."""
         request = control_pb2.StartRoundRequest(
             term=term,
             round_id=round_id,
@@ -124,8 +125,15 @@ class Table:
             participants=[control_pb2.Participant(client_id=c, part=k, seed=k) for k, c in enumerate(clients)],
             round_timeout_s=timeout_s,
             settings=settings,
+            epoch=epoch,
         )
         await self.control.StartRound(request)
+
+    async def progress(self) -> control_pb2.RoundProgress:
+        """Where the one round is."""
+        report = await self.control.Report(control_pb2.ReportRequest())
+        progress: control_pb2.RoundProgress = report.rounds[0].progress
+        return progress
 
     async def outcome(self, round_id: str = "r1", term: int = 1) -> control_pb2.RoundOutcome:
         """Wait for the outcome."""

@@ -7,7 +7,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,8 @@ class Reducer:
         )
 
     def round(self, plan: Plan, *, fresh: Callable[[], bool] = lambda: True, give_up_s: float = 20.0) -> RoundRun:
-        return RoundRun(self.desk, self.network, plan, fresh=fresh, give_up_s=give_up_s)
+        desk = replace(self.desk, settings=replace(self.desk.settings, combiner_grace_s=give_up_s))
+        return RoundRun(desk, self.network, plan, fresh=fresh)
 
     def value(self, model: str) -> float:
         """What the model is filled with."""

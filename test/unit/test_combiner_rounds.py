@@ -13,7 +13,16 @@ import pytest
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import Conflict, DigestMismatch, FednError, RoundClosed, SchemaMismatch, StaleTerm, UnknownRound
+from fedn.errors import (
+    CombinerDraining,
+    Conflict,
+    DigestMismatch,
+    FednError,
+    RoundClosed,
+    SchemaMismatch,
+    StaleTerm,
+    UnknownRound,
+)
 from fedn.model.safetensors import digest_of, load_tensors, open_model
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import upload
@@ -367,7 +376,7 @@ async def test_a_draining_combiner_takes_no_round_and_sends_its_clients_away(tmp
         (hand,) = await arrive(laid, "a")
         await laid.control.Drain(control.DrainRequest(term=1))
         assert (await hand.command()).WhichOneof("command") == "drain"
-        with pytest.raises(Conflict):
+        with pytest.raises(CombinerDraining):
             async with rpc_errors(unreachable=RoundClosed):
                 await laid.start("a")
 
@@ -378,7 +387,7 @@ async def test_a_combiner_that_drains_waits_for_the_end_of_its_round(tmp_path: P
         await laid.start("a")
         draining = asyncio.create_task(laid.combiner.rounds.drain(60))
         await until(lambda: laid.combiner.rounds.draining)
-        with pytest.raises(Conflict, match="draining"):
+        with pytest.raises(CombinerDraining):
             async with rpc_errors(unreachable=RoundClosed):
                 await laid.start("a", round_id="r2")
         assert (await train(laid, hand, 1.0)).accepted
@@ -389,13 +398,16 @@ async def test_a_combiner_that_drains_waits_for_the_end_of_its_round(tmp_path: P
             await draining
 
 
-async def test_a_combiner_does_not_drain_for_ever(tmp_path: Path) -> None:
+async def test_a_combiner_does_not_drain_for_ever_and_hands_its_round_back(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        await arrive(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
+        await hand.task()
         async with asyncio.timeout(20):
             await laid.combiner.rounds.drain(0.01)
-        assert [r.order.round_id for r in laid.combiner.rounds.running()] == ["r1"]
+        assert (await laid.outcome()).code == "combiner_draining"
+        laid.combiner.roster.send_away("stopping")
+        assert (await hand.command()).WhichOneof("command") == "drain"  # nothing told it to stop working
 
 
 async def test_a_stream_that_does_not_say_hello_is_turned_away(tmp_path: Path) -> None:

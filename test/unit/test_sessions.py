@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fedn.errors import NotFound, SessionRunning
+from fedn.errors import NotFound, SessionRunning, StaleTerm
 from fedn.reducer.session_config import SessionConfig
 from fedn.reducer.sessions import Sessions
 from fedn.storage.sqlite import SqliteState
@@ -62,3 +62,22 @@ def test_a_change_that_meets_another_keeps_both(state: SqliteState, monkeypatch:
     monkeypatch.setattr(state, "replace", beaten)
     changed = sessions.set_status(session, "running")
     assert (changed["status"], changed["stop"]) == ("running", True)
+
+
+def test_a_leader_that_was_frozen_before_its_write_does_not_end_a_session_that_another_has_taken(
+    state: SqliteState,
+) -> None:
+    sessions, leads = Sessions(state), True
+    session = sessions.create(SessionConfig())["_id"]
+
+    def thaws() -> None:
+        """It still led when it looked; then it was frozen, and another took over."""
+        nonlocal leads
+        if not leads:
+            raise StaleTerm("the lease ran out")
+        leads = False
+        sessions.take(session, 2)
+
+    with pytest.raises(StaleTerm):
+        sessions.end(session, "failed", code="x", reason="y", may_write=thaws)
+    assert (sessions.get(session)["status"], sessions.get(session)["term"]) == ("waiting", 2)

@@ -14,7 +14,7 @@ from fedn.combiner.phases.fold import Fold
 from fedn.combiner.phases.publish import Publish
 from fedn.combiner.round import Answer, Round
 from fedn.combiner.tools import Tools
-from fedn.errors import ClientLost, RoundFailed
+from fedn.errors import ClientLost
 from fedn.wire.v1 import combiner_pb2 as pb
 
 REPORT_S = 5.0  # or a fifth of a short round: a script that hangs is stopped so early that its client can still report
@@ -42,7 +42,7 @@ class Collect:
             await self._wait(wake_at - self.tools.clock())
         await self._close()
         if round_.aborted is not None:
-            raise RoundFailed(round_.aborted)
+            raise round_.aborted
         return Fold(round_, self.tools) if order.kind == "train" and round_.accepted() else Publish(round_, self.tools)
 
     def _give_up_on_absent(self, started: float) -> list[float]:
@@ -69,6 +69,8 @@ class Collect:
     async def _close(self) -> None:
         waiting_for = self.round.open_clients
         await self.round.close()
+        if self.round.goes_on:
+            return
         for client_id in self.round.order.participants:
             task_id = task_id_of(self.round, client_id)
             if client_id in waiting_for:

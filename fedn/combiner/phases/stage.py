@@ -33,8 +33,7 @@ class Stage:
         if path is None or self.tools.shelf.find(order.package) is None:
             raise NotFound("the round's model or package was not sent to this combiner")
         self.round.schema, answers = await asyncio.to_thread(self._open, path)
-        for answer in answers:
-            self.round.settle(answer)
+        self.round.take_up(answers)
         return Collect(self.round, self.tools)
 
     def _open(self, model: Path) -> tuple[Schema, list[Answer]]:

@@ -31,7 +31,7 @@ class Participant(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., part: _Optional[int] = ..., seed: _Optional[int] = ..., settings: _Optional[str] = ...) -> None: ...
 
 class StartRoundRequest(_message.Message):
-    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings")
+    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings", "epoch")
     TERM_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class StartRoundRequest(_message.Message):
     ROUND_TIMEOUT_S_FIELD_NUMBER: _ClassVar[int]
     SESSION_SEED_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     term: int
     round_id: str
     session_id: str
@@ -58,7 +59,8 @@ class StartRoundRequest(_message.Message):
     round_timeout_s: float
     session_seed: int
     settings: str
-    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class StartRoundReply(_message.Message):
     __slots__ = ()
@@ -179,16 +181,18 @@ class ReportRequest(_message.Message):
     def __init__(self, term: _Optional[int] = ...) -> None: ...
 
 class ReportReply(_message.Message):
-    __slots__ = ("combiner", "clients", "rounds", "draining")
+    __slots__ = ("combiner", "clients", "rounds", "draining", "late")
     COMBINER_FIELD_NUMBER: _ClassVar[int]
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    LATE_FIELD_NUMBER: _ClassVar[int]
     combiner: str
     clients: _containers.RepeatedCompositeFieldContainer[AttachedClient]
     rounds: _containers.RepeatedCompositeFieldContainer[RunningRound]
     draining: bool
-    def __init__(self, combiner: _Optional[str] = ..., clients: _Optional[_Iterable[_Union[AttachedClient, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RunningRound, _Mapping]]] = ..., draining: bool = ...) -> None: ...
+    late: int
+    def __init__(self, combiner: _Optional[str] = ..., clients: _Optional[_Iterable[_Union[AttachedClient, _Mapping]]] = ..., rounds: _Optional[_Iterable[_Union[RunningRound, _Mapping]]] = ..., draining: bool = ..., late: _Optional[int] = ...) -> None: ...
 
 class RunningRound(_message.Message):
     __slots__ = ("round_id", "progress")

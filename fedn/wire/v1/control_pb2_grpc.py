@@ -70,7 +70,8 @@ class ControlServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def StartRound(self, request, context):
-        """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it.
+        """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it. A higher epoch
+        replaces its participants: what those who stay have answered stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

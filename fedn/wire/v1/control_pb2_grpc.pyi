@@ -32,7 +32,9 @@ class ControlStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ControlAsyncStub: ...
     StartRound: _grpc.UnaryUnaryMultiCallable[_control_pb2.StartRoundRequest, _control_pb2.StartRoundReply]
-    """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it."""
+    """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it. A higher epoch
+    replaces its participants: what those who stay have answered stays.
+    """
     AwaitRound: _grpc.UnaryStreamMultiCallable[_control_pb2.AwaitRoundRequest, _control_pb2.RoundProgress]
     """Progress until the round has ended here; the last message carries the outcome. May be asked again."""
     AbortRound: _grpc.UnaryUnaryMultiCallable[_control_pb2.AbortRoundRequest, _control_pb2.AbortRoundReply]
@@ -48,7 +50,9 @@ class ControlStub:
 class ControlAsyncStub(ControlStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartRound: _aio.UnaryUnaryMultiCallable[_control_pb2.StartRoundRequest, _control_pb2.StartRoundReply]  # type: ignore[assignment]
-    """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it."""
+    """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it. A higher epoch
+    replaces its participants: what those who stay have answered stays.
+    """
     AwaitRound: _aio.UnaryStreamMultiCallable[_control_pb2.AwaitRoundRequest, _control_pb2.RoundProgress]  # type: ignore[assignment]
     """Progress until the round has ended here; the last message carries the outcome. May be asked again."""
     AbortRound: _aio.UnaryUnaryMultiCallable[_control_pb2.AbortRoundRequest, _control_pb2.AbortRoundReply]  # type: ignore[assignment]
@@ -67,7 +71,9 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         request: _control_pb2.StartRoundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.StartRoundReply, _abc.Awaitable[_control_pb2.StartRoundReply]]:
-        """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it."""
+        """Idempotent by round_id: starting a round that runs, or that the journal holds, goes on with it. A higher epoch
+        replaces its participants: what those who stay have answered stays.
+        """
 
     @_abc_1.abstractmethod
     def AwaitRound(
