@@ -91,6 +91,9 @@ def status(session_id: str | None, reducer: str, as_json: bool) -> None:
         table.add_row(*counts, decimal(line["loss"]), decimal(line["accuracy"]))
     console.print(table)
     for line in found["rounds"]:
+        for loss in line["losses"]:
+            lost = f"round {line['round']}: combiner {loss['combiner']} was lost: {loss['reason']} [{loss['code']}]"
+            console.print(lost, markup=False)
         for failure in line["failures"]:
             console.print(f"round {line['round']}:", *failures.in_words(failure), sep="\n  ", markup=False)
 

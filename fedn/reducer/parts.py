@@ -148,7 +148,7 @@ class Parts:
         self._outcomes[combiner] = control.RoundOutcome(code=error.code, reason=error.reason)
         self._moving = True
         self._lost_at.setdefault(combiner, self._clock())
-        await self._assign(self.plan.without(combiner))
+        await self._assign(self.plan.without(combiner, error))
 
     async def _move(self) -> None:
         """Give clients that are attached elsewhere to the combiner where they are."""

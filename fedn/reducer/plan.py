@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedn.errors import FednError
 from fedn.reducer.participants import ConnectedClient, task_seed
 from fedn.reducer.session_config import SessionConfig
 from fedn.trail.records import canonical_json
@@ -34,6 +35,7 @@ class Plan:
     term: int
     epoch: int = 1  # of the assignment client → combiner
     lost: frozenset[str] = frozenset()  # combiners that are fenced: what they do in this round counts no more
+    losses: Sequence[Mapping[str, str]] = ()  # every loss of the round, also of those that are back, for people
 
     @staticmethod
     def assignment_of(begun: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +44,7 @@ class Plan:
             "participants": [ConnectedClient(**client) for client in begun["participants"]],
             "epoch": begun.get("epoch", 1),
             "lost": frozenset(begun.get("lost", ())),
+            "losses": begun.get("losses", ()),
         }
 
     def document(self) -> dict[str, Any]:
@@ -64,7 +67,8 @@ class Plan:
             {"client_id": c.client_id, "name": c.name, "part": c.part, "combiner": c.combiner}
             for c in self.participants
         ]
-        return {"participants": clients, "epoch": self.epoch, "lost": sorted(self.lost)}
+        lost = {"lost": sorted(self.lost), "losses": list(self.losses)}
+        return {"participants": clients, "epoch": self.epoch} | lost
 
     def combiners(self) -> list[str]:
         """The combiners of the participants, but for those that are lost."""
@@ -74,9 +78,10 @@ class Plan:
         """The clients whose combiner is lost."""
         return [client for client in self.participants if client.combiner in self.lost]
 
-    def without(self, combiner: str) -> Plan:
+    def without(self, combiner: str, why: FednError) -> Plan:
         """The plan with this combiner fenced."""
-        return replace(self, lost=self.lost | {combiner}, epoch=self.epoch + 1)
+        loss = {"combiner": combiner, "code": why.code, "reason": why.reason}
+        return replace(self, lost=self.lost | {combiner}, losses=(*self.losses, loss), epoch=self.epoch + 1)
 
     def moved(self, moves: Mapping[str, str]) -> Plan:
         """The plan with these clients given to these combiners, of which none is lost any more."""

@@ -22,6 +22,7 @@ def combiner_view(seen: Seen) -> dict[str, Any]:
         "address": seen.address,
         "up": seen.up,
         "reason": seen.reason,
+        "late": 0 if seen.report is None else seen.report.late,
         "clients": [
             {"client_id": c.client_id, "name": c.name, "part": c.part, "task": c.task, "cpus": c.cpus}
             for c in sorted(clients, key=lambda c: c.part)
@@ -111,6 +112,7 @@ def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict
         "loss": measured.get("loss"),
         "accuracy": measured.get("accuracy"),
         "refused": train.get("refused", {}),
+        "losses": train.get("losses", []),
         "failures": [
             {k: c[k] for k in ("name", "status", "code", "reason", "stderr_tail")}
             for c in [*clients, *(validation or {}).get("clients", [])]
@@ -121,16 +123,19 @@ def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict
 
 def live_view(session_id: str, seen: Sequence[Seen]) -> dict[str, Any] | None:
     """What the combiners report of the session's round, as long as it has not ended; None between rounds."""
-    running = [
+    found = [
         (r.round_id, r.progress)
         for c in seen
         if c.report is not None
         for r in c.report.rounds
         if r.round_id.startswith(f"{session_id}.")
     ]
-    if not running:
+    if not found:
         return None
-    _, number, kind, _ = running[0][0].rsplit(".", 3)
+    # One that was lost and is back may still be at an older round, which nobody waits for.
+    newest = max((round_id for round_id, _ in found), key=order_of)
+    running = [(round_id, progress) for round_id, progress in found if round_id == newest]
+    _, number, kind, _ = newest.rsplit(".", 3)
     names = {c.client_id: c.name for s in seen if s.report is not None for c in s.report.clients}
     phases = {progress.phase for _, progress in running} - {"done"}
     return {
@@ -142,3 +147,9 @@ def live_view(session_id: str, seen: Sequence[Seen]) -> dict[str, Any] | None:
         "failed": sum(progress.failed for _, progress in running),
         "busy": sorted(names.get(client, client) for _, progress in running for client in progress.busy),
     }
+
+
+def order_of(round_id: str) -> tuple[int, bool, int]:
+    """Which of a session's rounds is later: by number; its validation comes after the training and its attempts."""
+    _, number, kind, attempt = round_id.rsplit(".", 3)
+    return int(number), kind == "validate", int(attempt)

@@ -17,6 +17,7 @@ from fedn.reducer.participants import ConnectedClient
 from fedn.reducer.plan import Plan
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
+from fedn.reducer.views import rounds_view
 from fedn.wire.v1 import control_pb2 as control
 from test.unit.combiner_bench import until
 from test.unit.reducer_bench import Reducer, hangs, learns, reducer, soon
@@ -52,6 +53,9 @@ async def test_the_clients_of_a_lost_combiner_go_on_under_another_in_the_same_ro
         assert laid.document()["epoch"] == 3  # fenced, moved
         assert [task.round_id for task in again.tasks] == [task.round_id for task in leaves.tasks]
         assert len(stays.tasks) == 1
+        (line,) = rounds_view(laid.desk, "s")
+        assert [(loss["combiner"], loss["code"]) for loss in line["losses"]] == [("b", "combiner_unreachable")]
+        assert line["failures"] == []
         records = laid.desk.trail.records()
         assert [c["combiner"] for c in records[-1]["combiners"]] == ["a"]
 

@@ -63,6 +63,7 @@ def test_a_combiner_and_its_clients_by_part() -> None:
         "address": "b:1",
         "up": False,
         "reason": "",
+        "late": 0,
         "clients": [],
     }
 
@@ -126,6 +127,15 @@ def test_what_runs_is_summed_over_the_combiners() -> None:
         "failed": 1,
         "busy": ["a-0"],
     }
+
+
+def test_a_round_that_a_lost_combiner_still_holds_is_not_the_one_that_runs() -> None:
+    stale = running("s.2.train.1", phase="collect", participants=3, busy=["a0"])
+    for newer in ("s.2.validate.1", "s.2.train.2", "s.10.train.1"):
+        now = running(newer, phase="collect", participants=2)
+        live = live_view("s", [seen("a", stale), seen("b", now)])
+        assert live is not None
+        assert (live["participants"], live["busy"]) == (2, [])
 
 
 def test_between_combiners_and_commit_the_round_is_being_reduced() -> None:

@@ -61,11 +61,13 @@ function combinerCard(combiner) {
       { class: "line" },
       el("h3", {}, combiner.name),
       el("span", { class: `badge ${combiner.up ? "good" : "bad"}` }, combiner.up ? "up" : "not up"),
-      el("span", { class: "push hint" }, `${combiner.address}, ${plural(clients.length, "client")}`),
+      el("span", { class: "push hint" }, `${combiner.address}, ${plural(clients.length, "client")}${late(combiner)}`),
     ),
     clients.length ? clientTable(clients) : el("p", { class: "hint" }, combiner.up ? "No client is attached." : why(combiner.reason)),
   );
 }
+
+const late = (combiner) => (combiner.late ? `, ${plural(combiner.late, "late result")}` : "");
 
 const why = (reason) => (reason ? `Not up: ${reason}.` : "It takes no new work.");
 

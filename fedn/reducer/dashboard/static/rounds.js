@@ -17,7 +17,8 @@ export function roundTable(rounds) {
   text(byId("older"), `${plural(older, "older round is", "older rounds are")} not shown; fedn session status lists all.`);
 }
 
-const troubles = (round) => round.failures.length + Object.keys(round.refused).length + (round.reason ? 1 : 0);
+const troubles = (round) =>
+  round.failures.length + Object.keys(round.refused).length + round.losses.length + (round.reason ? 1 : 0);
 
 function row(line) {
   if (line === null) return el("tr", {}, el("td", { colspan: COLUMNS, class: "hint" }, "The first round has not begun yet."));
@@ -51,6 +52,7 @@ function troubleRow(round) {
   const refused = Object.entries(round.refused);
   const heads = [
     round.failures.length ? plural(round.failures.length, "failure") : "",
+    ...round.losses.map((loss) => `combiner ${loss.combiner} was lost: ${loss.reason}`),
     refused.length ? `refused: ${refused.map(([code, count]) => `${count} × ${code}`).join(", ")}` : "",
     round.reason,
   ];
