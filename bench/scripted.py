@@ -24,7 +24,7 @@ from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc, control_pb2_grpc
 from fedn.wire.v1 import control_pb2 as control
 
-STALL_S = 300.0
+MIN_RATE_BYTES_S = 3_500.0
 LOOK_S = 2.0
 
 
@@ -78,7 +78,7 @@ async def _client(address: str, client_id: str, update: Path) -> None:
     async with dial(address) as channel:
         link = Link()
         link.connect(Connection(address, channel, asyncio.Queue()))
-        transfers = Transfers(link, identity=client_id, stall_timeout_s=STALL_S)
+        transfers = Transfers(link, identity=client_id, min_rate_bytes_s=MIN_RATE_BYTES_S)
         stream = combiner_pb2_grpc.CombinerStub(channel).Attach()
         await stream.write(pb.ClientEvent(hello=pb.Hello(client_id=client_id, name=client_id)))
         beating = asyncio.create_task(_beat(stream))

@@ -19,6 +19,8 @@ from fedn.yaml_file import in_words, nearest, read_yaml
 MIB = 1024 * 1024
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 LOG_LEVELS = ("debug", "info", "warning", "error")
+KEEPALIVE_S = 20.0
+MIN_RATE_BYTES_S = 35_000.0  # 1 MiB takes just under 30 s
 NAME = (r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "a name of letters, digits, '.', '_' and '-', at most 63")
 NAME_BASE = (
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,52}",
@@ -52,7 +54,19 @@ LOG_LEVEL = rules("How much to log.", choices=LOG_LEVELS)
 MAX_MODEL = rules("Larger models are refused.", unit="bytes", min=1024)
 MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=1024)
 REDUCER = rules("Address of the reducer.", pattern=URL)
-STALL = rules("A transfer without progress for this long is given up.", unit="s", min=0.1, max=3600)
+KEEPALIVE = rules(
+    "Time between pings on a silent connection; their answer is awaited for half of it, at most 10 s. "
+    "NATs forget silent connections after 30 to 60 s.",
+    unit="s",
+    min=1,
+    max=3600,
+)
+MIN_RATE = rules(
+    "A transfer above this is never cut; one that is slower, or silent while 1 MiB would have come, is.",
+    unit="bytes/s",
+    min=100,
+    max=1e9,
+)
 HOST = rules("Address to listen at; one that other machines can reach needs tokens.")
 READY_FILE = rules("File that says whether this process is ready, for `fedn health`; else none.")
 FOR_MEMBERS = "FEDN_ALLIANCE_AUTH_TOKEN"
@@ -106,6 +120,8 @@ class ReducerSettings(Settings):
         default=300.0,
         metadata=rules("A running session waits for a store that is away for this long.", unit="s", min=0, max=86400),
     )
+    min_rate_bytes_s: float = field(default=MIN_RATE_BYTES_S, metadata=MIN_RATE)
+    keepalive_s: float = field(default=KEEPALIVE_S, metadata=KEEPALIVE)
     mongo_user: str | None = secret("User of the state store.", shared="FEDN_MONGO_USER")
     mongo_password: str | None = secret("Password of the state store.", shared="FEDN_MONGO_PASSWORD")
     minio_access_key: str | None = secret("Access key of the blob store.", shared="FEDN_MINIO_ACCESS_KEY")
@@ -163,7 +179,8 @@ class CombinerSettings(Settings):
             max=64 * MIB,
         ),
     )
-    stall_timeout_s: float = field(default=30.0, metadata=STALL)
+    min_rate_bytes_s: float = field(default=MIN_RATE_BYTES_S, metadata=MIN_RATE)
+    keepalive_s: float = field(default=KEEPALIVE_S, metadata=KEEPALIVE)
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     threads: int | None = field(
         default=None, metadata=rules("Threads that fold models; else one per CPU.", min=1, max=1024)
@@ -225,7 +242,8 @@ class ClientSettings(Settings):
         default=1800.0,
         metadata=rules("A virtual environment that takes longer to make is given up.", unit="s", min=1, max=86400),
     )
-    stall_timeout_s: float = field(default=30.0, metadata=STALL)
+    min_rate_bytes_s: float = field(default=MIN_RATE_BYTES_S, metadata=MIN_RATE)
+    keepalive_s: float = field(default=KEEPALIVE_S, metadata=KEEPALIVE)
     max_model_bytes: int = field(default=8192 * MIB, metadata=MAX_MODEL)
     max_package_bytes: int = field(default=64 * MIB, metadata=MAX_PACKAGE)
     log_level: str = field(default="info", metadata=LOG_LEVEL)

@@ -114,7 +114,7 @@ ServeBlobs = Callable[..., Awaitable[BlobServer]]
 
 @pytest.fixture
 async def serve_blobs(tmp_path: Path) -> AsyncIterator[ServeBlobs]:
-    """Starts blob servers; all are stopped at the end of the test."""
+    """Starts blob servers that bear so much silence; all are stopped at the end of the test."""
 
     def anything(start: UploadStart) -> None: ...
 
@@ -123,15 +123,12 @@ async def serve_blobs(tmp_path: Path) -> AsyncIterator[ServeBlobs]:
         async def serve(
             *,
             at_once: int = 3,
-            stall_timeout_s: float = 30.0,
-            min_rate_bytes_s: float = 1e6,
+            silence_s: float = 30.0,
             check: Callable[[UploadStart], None] = anything,
         ) -> BlobServer:
             folder = tmp_path / "shelf"
             folder.mkdir(exist_ok=True)
-            settings = TransferSettings(
-                chunk_bytes=CHUNK, stall_timeout_s=stall_timeout_s, min_rate_bytes_s=min_rate_bytes_s
-            )
+            settings = TransferSettings(chunk_bytes=CHUNK, ahead_bytes=CHUNK, min_rate_bytes_s=CHUNK / silence_s)
             server = BlobServer(folder, settings=settings, at_once=at_once, check=check)
             return await stack.enter_async_context(server)
 

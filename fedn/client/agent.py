@@ -105,7 +105,7 @@ class Agent:
 
     async def _serve(self, seat: Seat) -> None:
         """Attach and obey until the stream ends."""
-        channel = dial(seat.address, token=self._token)
+        channel = dial(seat.address, token=self._token, keepalive_s=self._settings.keepalive_s)
         events: Events = asyncio.Queue()
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
         try:

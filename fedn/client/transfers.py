@@ -24,10 +24,10 @@ GiveUp = Callable[[], bool]
 class Transfers:
     """Each attempt goes over the connection of that moment; a lost one is waited for."""
 
-    def __init__(self, link: Link, *, identity: str, stall_timeout_s: float) -> None:
+    def __init__(self, link: Link, *, identity: str, min_rate_bytes_s: float) -> None:
         self._link = link
         self._identity = identity
-        self._settings = TransferSettings(stall_timeout_s=stall_timeout_s)
+        self._settings = TransferSettings(min_rate_bytes_s=min_rate_bytes_s)
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
 
     async def fetch(self, digest: str, size: int, destination: Path, *, give_up: GiveUp) -> None:

@@ -94,7 +94,7 @@ class Combiner:
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
         doors = [] if tokens is None else [Door(tokens)]
-        self._server = new_server(window_bytes=settings.window_bytes, doors=doors)
+        self._server = new_server(window_bytes=settings.window_bytes, doors=doors, keepalive_s=settings.keepalive_s)
         self.port = 0
 
     async def start(self) -> None:
@@ -104,7 +104,7 @@ class Combiner:
             self.shelf,
             admission=Admission(settings.transfers_at_once),
             check=self._intake.check_upload,
-            settings=TransferSettings(stall_timeout_s=settings.stall_timeout_s),
+            settings=TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s),
         )
         clients = CombinerService(self.name, self.roster, self.rounds, self._intake, heartbeat_s=settings.heartbeat_s)
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)

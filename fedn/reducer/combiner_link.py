@@ -12,9 +12,10 @@ from typing import Any
 
 import grpc
 
+from fedn.config import KEEPALIVE_S
 from fedn.errors import CombinerUnreachable, UnknownRound
 from fedn.wire.channel import dial
-from fedn.wire.settings import TransferSettings
+from fedn.wire.settings import DEFAULTS, TransferSettings
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import download, upload
 from fedn.wire.v1 import blobs_pb2 as blobs
@@ -29,12 +30,19 @@ SILENCE_S = 30.0  # a combiner reports a round's progress every second
 class CombinerLink:
     """One long-lived channel to a combiner."""
 
-    def __init__(self, address: str, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str | None = None,
+        keepalive_s: float = KEEPALIVE_S,
+        transfer: TransferSettings = DEFAULTS,
+    ) -> None:
         self.address = address
-        self._channel: grpc.aio.Channel = dial(address, token=token)
+        self._channel: grpc.aio.Channel = dial(address, token=token, keepalive_s=keepalive_s)
         self._control = control_pb2_grpc.ControlStub(self._channel)
         self._blobs = blobs_pb2_grpc.BlobsStub(self._channel)
-        self._transfer = TransferSettings()
+        self._transfer = transfer
 
     async def close(self) -> None:
         """Close the channel."""

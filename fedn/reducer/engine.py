@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -14,16 +15,27 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from fedn.config import ReducerSettings
 from fedn.errors import FednError, StaleTerm, Unavailable
+from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.desk import Desk
 from fedn.reducer.driver import Driver
 from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
+from fedn.wire.settings import TransferSettings
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ASK_DEADLINE_S = 10.0
+
+
+def linking(settings: ReducerSettings) -> Callable[[str], CombinerLink]:
+    """How this reducer dials a combiner."""
+    transfer = TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s)
+    return functools.partial(
+        CombinerLink, token=settings.admin_token, keepalive_s=settings.keepalive_s, transfer=transfer
+    )
 
 
 class Engine:
@@ -37,7 +49,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._woken: asyncio.Event | None = None
-        self.network = Network(desk.state, token=desk.settings.admin_token)
+        self.network = Network(desk.state, link=linking(desk.settings))
 
     def start(self) -> None:
         """Begin; returns when the loop runs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError
@@ -64,9 +64,9 @@ def _where_it_was_sent(state: State, places: Sequence[ConnectedClient]) -> Conne
 class Network:
     """Links to all combiners of the state store; lives in one event loop."""
 
-    def __init__(self, state: State, *, token: str | None = None) -> None:
+    def __init__(self, state: State, *, link: Callable[[str], CombinerLink] = CombinerLink) -> None:
         self._state = state
-        self._token = token
+        self._link_to = link
         self._links: dict[str, CombinerLink] = {}
         self._found: dict[str, str] = {}
         self._seen: list[Seen] = []
@@ -76,7 +76,7 @@ class Network:
     def link(self, address: str) -> CombinerLink:
         """The link to a combiner, made once per address."""
         if address not in self._links:
-            self._links[address] = CombinerLink(address, token=self._token)
+            self._links[address] = self._link_to(address)
         return self._links[address]
 
     async def find(self, name: str, *, known: bool = False) -> CombinerLink:

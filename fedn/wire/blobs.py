@@ -86,8 +86,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         self, request_iterator: AsyncIterator[UploadRequest], context: Context
     ) -> None:
         """Take a blob, from where an earlier attempt ended."""
+        start = await self._start(request_iterator)
         pace = Pace(self._settings)
-        start = await self._start(request_iterator, pace)
         if not self._is_here(start):
             async with self._turns.take(start.digest, start.client_id), self._admission:
                 if not self._is_here(start):
@@ -107,7 +107,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             raise NotFound(f"no blob {request.digest} here")
         if request.offset > size:
             raise BadInput(f"offset {request.offset} is beyond the end of the blob, {size} bytes")
-        pace = Pace(self._settings)
+        pace = Pace(self._settings, ahead=self._settings.ahead_bytes)
         async with self._admission:
             grant = DownloadGrant(size=size, offset=request.offset)
             await pace.of(context.write(DownloadReply(grant=grant)))
@@ -123,8 +123,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                 log.exception("cannot read %s", request.digest)
                 raise Unavailable(f"the blob cannot be read: {error.strerror}") from error
 
-    async def _start(self, requests: AsyncIterator[UploadRequest], pace: Pace) -> UploadStart:
-        first = await pace.of(anext(requests, None))
+    async def _start(self, requests: AsyncIterator[UploadRequest]) -> UploadStart:
+        first = await Pace(self._settings).of(anext(requests, None))
         if first is None or first.WhichOneof("step") != "start":
             raise BadInput("an upload begins with start")
         digests.checked(first.start.digest)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from fedn.config import KEEPALIVE_S
 from fedn.errors import PortTaken
 from fedn.wire.bearer import BearerChannel
 from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
@@ -18,9 +19,6 @@ from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
 _BOTH_ENDS: tuple[tuple[str, Any], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
     ("grpc.max_send_message_length", MESSAGE_LIMIT),
-    # many NATs forget a silent connection after 30 to 60 s; and a dead peer is noticed within 30 s
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
@@ -34,7 +32,8 @@ _CLIENT: tuple[tuple[str, Any], ...] = (
     ("grpc.max_reconnect_backoff_ms", 5_000),
 )
 _SERVER: tuple[tuple[str, Any], ...] = (
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    # a peer's keepalive is its own: one that pings each second, the most that gRPC does, is not turned away
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
     # calls of one connection at once: bounds what a client that never reads can pin in memory
     ("grpc.max_concurrent_streams", 64),
     # gRPC keeps a connection's read buffer, as large as what once came in one go, for as long as the connection lives
@@ -43,22 +42,31 @@ _SERVER: tuple[tuple[str, Any], ...] = (
     # two servers on one port would each get some of the clients
     ("grpc.so_reuseport", 0),
 )
+PING_TIMEOUT_S = 10.0  # at most
 _M_ARENA_MAX = -8  # of malloc.h
 
 
-def dial(address: str, *, token: str | None = None, options: tuple[tuple[str, Any], ...] = ()) -> grpc.aio.Channel:
+def dial(
+    address: str,
+    *,
+    token: str | None = None,
+    keepalive_s: float = KEEPALIVE_S,
+    options: tuple[tuple[str, Any], ...] = (),
+) -> grpc.aio.Channel:
     """A channel to ``host:port``; it connects on the first call, and again when the connection breaks.
 
     Every call shows the ``token``. ``options`` are gRPC channel arguments that go before ours.
     """
     _keep_freed_memory()
-    channel = grpc.aio.insecure_channel(address, options=[*_without(_BOTH_ENDS + _CLIENT, options), *options])
+    ours = _BOTH_ENDS + _CLIENT + _keepalive(keepalive_s)
+    channel = grpc.aio.insecure_channel(address, options=[*_without(ours, options), *options])
     return channel if token is None else BearerChannel(channel, token)
 
 
 def new_server(
     *,
     window_bytes: int = WINDOW_BYTES,
+    keepalive_s: float = KEEPALIVE_S,
     doors: Sequence[grpc.aio.ServerInterceptor] = (),
     options: tuple[tuple[str, Any], ...] = (),
 ) -> grpc.aio.Server:
@@ -70,7 +78,7 @@ def new_server(
     _keep_freed_memory()
     _share_one_heap()
     window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes))
-    given = [*_without(_BOTH_ENDS + _SERVER + window, options), *options]
+    given = [*_without(_BOTH_ENDS + _SERVER + _keepalive(keepalive_s) + window, options), *options]
     return grpc.aio.server(interceptors=list(doors), options=given)
 
 
@@ -100,6 +108,17 @@ def _try_to_bind(host: str, port: int, address: str) -> None:
             probe.listen(1)
     except OSError as error:
         raise PortTaken(f"cannot listen at {address}: {error.strerror or error}") from error
+
+
+def _keepalive(every_s: float) -> tuple[tuple[str, Any], ...]:
+    """Ping a silent connection; one that does not answer is dead, and all calls over it end."""
+    timeout_s = min(every_s / 2, PING_TIMEOUT_S)
+    return (
+        ("grpc.keepalive_time_ms", round(every_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(timeout_s * 1000)),
+        # while gRPC waits for the answer to a ping of its own, for up to a minute, it sends no other
+        ("grpc.http2.ping_timeout_ms", round((every_s + timeout_s) * 1000)),
+    )
 
 
 def _without(ours: tuple[tuple[str, Any], ...], theirs: tuple[tuple[str, Any], ...]) -> list[tuple[str, Any]]:

@@ -17,22 +17,22 @@ class Pace:
     """The patience of one end with the other.
 
     Waiting for the other end uses patience up, bytes that moved give it back at ``min_rate_bytes_s``,
-    and there is never more of it than ``stall_timeout_s`` (or than one chunk takes at that rate). So
-    silence is cut by the clock, a trickle of tiny chunks cannot hold a place for ever, and a transfer
-    above the rate is never cut. Time that this end spends on its own disk does not count. Who waits for
-    a step over a whole blob gives its size as ``step_bytes``.
+    and there is never more of it than one chunk takes at that rate. So silence is cut by the clock, a
+    trickle of tiny chunks cannot hold a place for ever, and a transfer above the rate is never cut. Time
+    that this end spends on its own disk does not count. What has left this end and perhaps not arrived
+    has its time as well: a sender says how many bytes that may be, ``ahead``.
     """
 
     def __init__(
         self,
         settings: TransferSettings,
         *,
-        step_bytes: int | None = None,
+        ahead: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rate = settings.min_rate_bytes_s
-        self._most = max(settings.stall_timeout_s, (step_bytes or settings.chunk_bytes) / self._rate)
-        self._patience = self._most
+        self._patience = settings.chunk_bytes / self._rate
+        self._most = self._patience + ahead / self._rate
         self._clock = clock
 
     @property
@@ -41,7 +41,7 @@ class Pace:
         return self._patience
 
     def moved(self, count: int) -> None:
-        """``count`` bytes came or went."""
+        """``count`` bytes came, or went."""
         self._patience = min(self._most, self._patience + count / self._rate)
 
     async def of(self, step: Awaitable[T]) -> T:
@@ -51,6 +51,6 @@ class Pace:
             async with asyncio.timeout(self._patience):
                 return await step
         except TimeoutError:
-            raise TransferStalled(f"the other end moved too little for {self._most:g} s") from None
+            raise TransferStalled(f"the other end moved less than {self._rate:g} bytes per second") from None
         finally:
             self._patience -= self._clock() - began

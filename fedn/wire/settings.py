@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedn.config import MIN_RATE_BYTES_S
+
 MESSAGE_LIMIT = 8 * 1024 * 1024  # bytes of one gRPC message, either way
 WINDOW_BYTES = 2 * 1024 * 1024  # of a stream that the sender may send ahead of the reader
 
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """Sizes in bytes, times in seconds, rates in bytes per second.
+    """Sizes in bytes, rates in bytes per second.
 
-    A transfer is given up when the other end moves nothing for ``stall_timeout_s``, or when it has
-    long been slower than ``min_rate_bytes_s``. At the default rate one chunk takes just under 30 s,
-    so a link that keeps above it is never cut.
+    A transfer is given up when the other end moves nothing for as long as one chunk takes at ``min_rate_bytes_s``
+    (just under 30 s), or when it has long been slower than that. One that keeps above it is never cut: what a sender
+    has sent may still be on its way, up to ``ahead_bytes``.
     """
 
     chunk_bytes: int = 1024 * 1024
-    stall_timeout_s: float = 30.0
-    min_rate_bytes_s: float = 35_000.0
+    ahead_bytes: int = WINDOW_BYTES
+    min_rate_bytes_s: float = MIN_RATE_BYTES_S
 
 
 DEFAULTS = TransferSettings()

@@ -62,8 +62,10 @@ async def upload(
             if offset < size:
                 await _send(call, path, offset=offset, settings=settings, moved=moved)
             await call.done_writing()
-            # the other end has yet to hash, write and sync what it took
-            reply = await Pace(settings, step_bytes=size).of(call.read())
+            # the other end has yet to receive, hash, write and sync what we sent
+            pace = Pace(settings, ahead=size)
+            pace.moved(size)
+            reply = await pace.of(call.read())
     except OSError as error:
         raise FolderUnusable(f"{path}: {error.strerror or error}") from error
     if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "stored":
@@ -136,7 +138,7 @@ async def _send(
     settings: TransferSettings,
     moved: Callable[[int], None],
 ) -> None:
-    pace = Pace(settings)
+    pace = Pace(settings, ahead=settings.ahead_bytes)
     async with aclosing(chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)) as data:
         async for chunk in data:
             await pace.of(call.write(UploadRequest(data=chunk)))

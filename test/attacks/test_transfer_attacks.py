@@ -161,8 +161,8 @@ async def test_an_offset_beyond_the_end_is_refused(serve_blobs: ServeBlobs) -> N
 
 
 async def test_a_trickle_cannot_hold_a_place(serve_blobs: ServeBlobs) -> None:
-    # each byte comes well within the stall timeout
-    server = await serve_blobs(at_once=1, stall_timeout_s=0.5, min_rate_bytes_s=1e6)
+    # each byte comes well before silence would be cut
+    server = await serve_blobs(at_once=1, silence_s=0.5)
     async with server.dial() as channel:
         with pytest.raises(TransferStalled):
             async with asyncio.timeout(5):
@@ -180,7 +180,7 @@ async def _trickle(channel: grpc.aio.Channel) -> None:
 
 
 async def test_a_stream_that_never_starts_is_cut(serve_blobs: ServeBlobs) -> None:
-    server = await serve_blobs(stall_timeout_s=0.2)
+    server = await serve_blobs(silence_s=0.2)
     async with server.dial() as channel, asyncio.timeout(5):
         with pytest.raises(TransferStalled):
             async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
@@ -188,7 +188,7 @@ async def test_a_stream_that_never_starts_is_cut(serve_blobs: ServeBlobs) -> Non
 
 
 async def test_empty_chunks_move_nothing(serve_blobs: ServeBlobs) -> None:
-    server = await serve_blobs(stall_timeout_s=0.3)
+    server = await serve_blobs(silence_s=0.3)
     async with server.dial() as channel, asyncio.timeout(5):
         await _say(channel, _start(), *[UploadRequest(data=b"")] * 100, UploadRequest(data=BLOB))
     assert (server.shelf.folder / DIGEST).read_bytes() == BLOB

@@ -22,7 +22,7 @@ async def test_an_upload_waits_for_a_connection(tmp_path: Path) -> None:
         await laid.hand("c").task()
         link = Link()
         path, digest = laid.write({"w": TENSORS["w"] * 2})
-        transfers = Transfers(link, identity="c", stall_timeout_s=10)
+        transfers = Transfers(link, identity="c", min_rate_bytes_s=35_000)
         uploading = asyncio.create_task(transfers.upload(path, digest, "r1", give_up=lambda: True))
         await asyncio.sleep(0)
         assert not uploading.done()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fedn.combiner.door import WHO, allowed
 from fedn.combiner.server import Combiner, serve
 from fedn.config import ClientSettings
 from fedn.errors import CombinerUnreachable, ConfigInvalid, FednError, PermissionDenied, Unauthenticated
+from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.discovery import add_combiner
 from fedn.reducer.network import Network
 from fedn.reducer.views import combiner_view
@@ -144,7 +146,7 @@ async def test_the_reducer_shows_which_combiner_refuses_it_and_why(combiner: Com
     add_combiner(state, [], name="north", identity="id", address=combiner.address)
     seen = {}
     for token in (ADMIN, NETWORK, WRONG, None):
-        network = Network(state, token=token)
+        network = Network(state, link=partial(CombinerLink, token=token))
         (seen[token],) = await network.survey()
         await network.close()
     state.close()

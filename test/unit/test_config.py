@@ -131,7 +131,7 @@ def test_home_is_expanded() -> None:
 
 
 def test_variable_names() -> None:
-    assert variable(CombinerSettings, "stall_timeout_s") == "FEDN_COMBINER_STALL_TIMEOUT_S"
+    assert variable(CombinerSettings, "min_rate_bytes_s") == "FEDN_COMBINER_MIN_RATE_BYTES_S"
 
 
 def test_missing_and_empty_files(tmp_path: Path) -> None:

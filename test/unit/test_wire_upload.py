@@ -222,7 +222,7 @@ async def test_ten_uploads_run_three_at_once(tmp_path: Path, serve_blobs: ServeB
 async def test_a_sender_that_stalls_is_cut_by_the_clock_and_frees_its_place(
     blob: Blob, tmp_path: Path, serve_blobs: ServeBlobs
 ) -> None:
-    server, other = await serve_blobs(at_once=1, stall_timeout_s=0.3), Blob(tmp_path, size=MB, seed=1)
+    server, other = await serve_blobs(at_once=1, silence_s=0.3), Blob(tmp_path, size=MB, seed=1)
     async with server.dial() as channel, server.dial() as second:
         call = await blob.begin(channel, upto=3 * MB)
         async with asyncio.timeout(5):
@@ -234,7 +234,7 @@ async def test_a_sender_that_stalls_is_cut_by_the_clock_and_frees_its_place(
 
 
 async def test_waiting_for_admission_is_not_stalling(blob: Blob, serve_blobs: ServeBlobs) -> None:
-    server = await serve_blobs(at_once=1, stall_timeout_s=0.2)
+    server = await serve_blobs(at_once=1, silence_s=0.2)
     async with server.dial() as channel, asyncio.TaskGroup() as group, server.admission:
         task = group.create_task(upload(channel, blob.path, digest=blob.digest, settings=server.settings))
         _, waiting = await asyncio.wait([task], timeout=1.0)
