@@ -124,6 +124,7 @@ class Network:
     address: str = ""
     stores: Sequence[str] = ()  # the reducer's options that name its stores
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)  # and the variables that open them
+    before: dict[str, list[str]] = field(default_factory=dict)  # commands under which roles run, by the role's name
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=False), repr=False)
 
@@ -133,7 +134,7 @@ class Network:
         made_here = {"FEDN_CLIENT_ENV_DIR": str(self.folder / "envs")}
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fedn", *map(str, arguments)],
+                [*self.before.get(name, ()), sys.executable, "-m", "fedn", *map(str, arguments)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -284,10 +285,13 @@ class Network:
         self.http.close()
 
 
+N = TypeVar("N", bound=Network)
+
+
 @contextmanager
-def network(folder: Path, **environ: str) -> Iterator[Network]:
+def network(folder: Path, kind: type[N] = Network, **environ: str) -> Iterator[N]:  # type: ignore[assignment]
     """An empty network; on failure the end of every log is shown, and at the end no process is left."""
-    made = Network(folder, environ)
+    made = kind(folder, environ)
     try:
         yield made
     except BaseException:
