@@ -91,13 +91,20 @@ class Lan:
         """Drop this share of the packets between these two, each by chance."""
         self._rules("-A", one, other, "-m", "statistic", "--mode", "random", "--probability", share, "-j", "DROP")
 
-    def hide(self, name: str, *, forgets_s: int) -> None:
-        """Put the host behind a middlebox that lets it dial out only, and forgets who is silent for so long."""
+    def keep(self, one: str, other: str, share: float) -> None:
+        """Undo a loss."""
+        self._rules("-D", one, other, "-m", "statistic", "--mode", "random", "--probability", share, "-j", "DROP")
+
+    def hide(self, name: str, other: str, *, forgets_s: int) -> None:
+        """Nobody can dial this host any more; a connection to the other, silent for so long, is forgotten."""
         for key, value in (("tcp_timeout_established", forgets_s), ("tcp_loose", 0)):
             self.inside("sysctl", "-qw", f"net.netfilter.nf_conntrack_{key}={value}")
-        where = ("iptables", "-A", "FORWARD", "-d", self.hosts[name], "-m", "conntrack")
-        self.inside(*where, "--ctstate", "NEW,INVALID", "-j", "DROP")
+        for source, target in ((name, other), (other, name)):
+            way = ("-s", self.hosts[source], "-d", self.hosts[target])
+            self.inside("iptables", "-t", "raw", "-I", "PREROUTING", *way, "-j", "RETURN")
+        self.inside("iptables", "-t", "raw", "-A", "PREROUTING", "-j", "CT", "--notrack")
         self.inside("iptables", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+        self.inside("iptables", "-A", "FORWARD", "-d", self.hosts[name], "-p", "tcp", "--syn", "-j", "DROP")
 
     def close(self) -> None:
         """Delete it all; a namespace takes its links and rules with it."""
@@ -117,7 +124,10 @@ class Lan:
         if namespace is not None:
             run("ip", "link", "set", near, "netns", namespace)
         at_host = ("ip",) if namespace is None else ("ip", "-n", namespace)
-        for at, link, address in ((at_host, near, self.hosts[name]), (("ip", "-n", self._router), far, self._gateway(name))):
+        for at, link, address in (
+            (at_host, near, self.hosts[name]),
+            (("ip", "-n", self._router), far, self._gateway(name)),
+        ):
             run(*at, "address", "add", f"{address}/30", "dev", link)
             run(*at, "link", "set", link, "up")
 

@@ -187,11 +187,12 @@ class Network:
         """Wait for the reducer."""
         until(lambda: self.http.get(f"{self.address}/ready").is_success, "the reducer is ready")
 
-    def plant(self, project: Path = PUPPET) -> None:
-        """Upload the puppet's compute package and a seed model of zeros."""
+    def plant(self, project: Path = PUPPET, *, padding: int = 0) -> None:
+        """Upload the puppet's compute package and a seed model of zeros, with so many more that nobody trains."""
         package, seed = self.folder / "package.tar", self.folder / "seed.safetensors"
         create(load_project(project), package)
-        write_model(seed, {"w": np.zeros(8, np.float32), "steps": np.zeros(1, np.int64)})
+        more = {"padding": np.zeros(padding, np.float32)} if padding else {}
+        write_model(seed, {"w": np.zeros(8, np.float32), "steps": np.zeros(1, np.int64)} | more)
         for path, file in (("/context", package), ("/seed", seed)):
             sent = self.send(path, file.read_bytes())
             assert sent.status_code == httpx.codes.CREATED, sent.text

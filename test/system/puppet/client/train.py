@@ -26,7 +26,7 @@ Model = dict[str, np.ndarray[Any, Any]]
 
 def trained(model: Model) -> Model:
     step = np.random.default_rng(SEED).normal(size=8)
-    return {"w": (model["w"] + step).astype(np.float32), "steps": model["steps"] + 1}
+    return model | {"w": (model["w"] + step).astype(np.float32), "steps": model["steps"] + 1}
 
 
 def save(out: str, model: Model) -> None:
