@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,10 +24,10 @@ from fedn import __version__
 from fedn.client import who
 from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
+from fedn.client.waits import Waits
 from fedn.config import ClientSettings
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unavailable
 from fedn.security.tokens import own_token
-from fedn.wire.backoff import delays
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
 from fedn.wire.rest import call
@@ -46,6 +47,7 @@ class Seat:
     address: str
     part: int
     name: str
+    spread_s: float
 
 
 class Presence(Protocol):
@@ -62,7 +64,14 @@ class Agent:
     """One client."""
 
     def __init__(
-        self, settings: ClientSettings, *, tasks: Tasks, link: Link, identity: str, presence: Presence
+        self,
+        settings: ClientSettings,
+        *,
+        tasks: Tasks,
+        link: Link,
+        identity: str,
+        presence: Presence,
+        turns: asyncio.Semaphore,
     ) -> None:
         self._settings = settings
         self._presence = presence
@@ -70,27 +79,41 @@ class Agent:
         self._link = link
         self._identity = identity
         self._token = own_token(settings)
-        self._waits = delays()
+        self._turns = turns  # of all clients of this process: who asks and dials at the same time
+        self._waits = Waits()
 
     async def run(self, http: httpx.AsyncClient) -> None:
         """Serve for ever, asking the reducer by `http`. Raises what waiting does not cure: NameTaken, AccessRefused."""
         who.name.set(self._settings.name)
         while True:
+            failure: FednError | None = None
             try:
-                seat = await self._ask(http)
-                who.name.set(seat.name)
-                await self._serve(seat)
+                seat = await self._attend(http)
                 log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
                 self._presence.not_ready(f"the stream to combiner {seat.combiner} has ended")
             except (NameTaken, AccessRefused):
                 raise
             except FednError as error:
+                failure = error
                 log.warning("%s", error)
                 self._presence.not_ready(str(error))
             except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
                 log.exception("the connection was lost")
                 self._presence.not_ready("the connection was lost; its log says why")
-            await asyncio.sleep(next(self._waits))
+            await asyncio.sleep(self._waits.after(failure))
+
+    async def _attend(self, http: httpx.AsyncClient) -> Seat:
+        """Ask for a seat and serve there until the stream ends; returns the seat.
+
+        Until the welcome it takes one of the process's turns: were a thousand to come at once, all would come too late.
+        """
+        with ExitStack() as turn:
+            await self._turns.acquire()
+            turn.callback(self._turns.release)
+            seat = await self._ask(http)
+            who.name.set(seat.name)
+            await self._serve(seat, turn)
+        return seat
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
         query = {"client_id": self._identity}
@@ -101,10 +124,12 @@ class Agent:
         if self._settings.combiner:
             query["combiner"] = self._settings.combiner
         given = await call(http, "GET", "/assign", params=query)
-        return Seat(given["combiner"], given["address"], int(given["part"]), given["name"])
+        seat = Seat(given["combiner"], given["address"], int(given["part"]), given["name"], float(given["spread_s"]))
+        self._waits.spread(seat.spread_s)
+        return seat
 
-    async def _serve(self, seat: Seat) -> None:
-        """Attach and obey until the stream ends."""
+    async def _serve(self, seat: Seat, turn: ExitStack) -> None:
+        """Attach and obey until the stream ends; the turn ends with the welcome."""
         channel = dial(seat.address, token=self._token, keepalive_s=self._settings.keepalive_s)
         events: Events = asyncio.Queue()
         events.put_nowait(pb.ClientEvent(hello=self._hello(seat)))
@@ -113,7 +138,8 @@ class Agent:
             gone = f"the combiner at {seat.address} has ended the stream"
             async with calling(attached, unreachable=CombinerUnreachable, ended=gone) as stream:
                 heartbeat_s = await self._welcomed(stream, seat)
-                self._waits = delays()  # it was reachable: the next waits begin short again
+                turn.close()
+                self._waits.welcomed()
                 self._link.connect(Connection(seat.address, channel, events))
                 self._tasks.part = seat.part
                 log.info(

@@ -31,6 +31,7 @@ from fedn.storage import folder
 from fedn.storage.readiness import Readiness
 from fedn.wire.rest import async_client
 
+AT_ONCE = 32  # clients of a process that ask for a seat and dial at the same time
 MakeExecutor = Callable[[ClientSettings, Cache], Executor]
 
 
@@ -59,9 +60,9 @@ async def work(settings: ClientSettings, make_executor: MakeExecutor = PackageEx
         end_leftovers(home)
     readiness = Readiness(settings.ready_file)
     attendance, cache = Attendance(readiness), Cache(root)
-    executor = make_executor(settings, cache)
+    executor, turns = make_executor(settings, cache), asyncio.Semaphore(AT_ONCE)
     clients = [
-        client(named(settings, k), home, cache=cache, executor=executor, attendance=attendance)
+        client(named(settings, k), home, cache=cache, executor=executor, attendance=attendance, turns=turns)
         for k, home in homes.items()
     ]
     renewing = asyncio.create_task(readiness.keep())
@@ -114,9 +115,16 @@ def named(settings: ClientSettings, k: int) -> ClientSettings:
 
 
 def client(
-    settings: ClientSettings, home: Path, *, cache: Cache, executor: Executor, attendance: Attendance
+    settings: ClientSettings,
+    home: Path,
+    *,
+    cache: Cache,
+    executor: Executor,
+    attendance: Attendance,
+    turns: asyncio.Semaphore,
 ) -> tuple[Agent, Tasks]:
     """One client."""
     link, identity = Link(), folder.identity(home)
     tasks = Tasks(settings, Workspace(home), link, identity=identity, cache=cache, executor=executor)
-    return Agent(settings, tasks=tasks, link=link, identity=identity, presence=attendance.member()), tasks
+    presence = attendance.member()
+    return Agent(settings, tasks=tasks, link=link, identity=identity, presence=presence, turns=turns), tasks

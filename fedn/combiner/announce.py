@@ -15,11 +15,12 @@ from fedn.wire.rest import call
 log = logging.getLogger(__name__)
 
 AGAIN_S = 15.0
+MOST_S = 2.0  # between attempts while the reducer does not answer: there are few combiners, and many clients wait
 
 
 async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str, readiness: Readiness) -> None:
     """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token."""
-    waits = delays()
+    waits = delays(most=MOST_S)
     known = False
     while True:
         try:
@@ -40,5 +41,5 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
         if not known:
             log.info("the reducer at %s knows combiner %s at %s", client.base_url, name, address)
         readiness.ready()
-        known, waits = True, delays()
+        known, waits = True, delays(most=MOST_S)
         await asyncio.sleep(AGAIN_S)

@@ -24,6 +24,7 @@ from fedn.wire.v1 import control_pb2 as control
 
 CALL_DEADLINE_S = 10.0
 LOOK_DEADLINE_S = 2.0
+REDIAL = (("grpc.max_reconnect_backoff_ms", 1000),)  # a round, and all who ask for a seat, wait for a combiner
 SILENCE_S = 30.0  # a combiner reports a round's progress every second
 
 
@@ -39,7 +40,7 @@ class CombinerLink:
         transfer: TransferSettings = DEFAULTS,
     ) -> None:
         self.address = address
-        self._channel: grpc.aio.Channel = dial(address, token=token, keepalive_s=keepalive_s)
+        self._channel: grpc.aio.Channel = dial(address, token=token, keepalive_s=keepalive_s, options=REDIAL)
         self._control = control_pb2_grpc.ControlStub(self._channel)
         self._blobs = blobs_pb2_grpc.BlobsStub(self._channel)
         self._transfer = transfer

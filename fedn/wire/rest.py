@@ -51,7 +51,7 @@ def answer(response: httpx.Response) -> Any:
 
 
 def raise_for_error(response: httpx.Response) -> None:
-    """Raise the error that the reducer named, if it named one."""
+    """Raise the error that the reducer named, if it named one; `detail["retry_after_s"]` is when to ask again."""
     if response.is_success:
         return
     try:
@@ -60,6 +60,9 @@ def raise_for_error(response: httpx.Response) -> None:
     except (ValueError, KeyError, TypeError):
         kind = NotFound if response.status_code == httpx.codes.NOT_FOUND else FednError
         failure = kind(f"{response.request.method} {response.url.path}: HTTP {response.status_code}")
+    retry_after = response.headers.get("Retry-After", "")
+    if retry_after.isdecimal():
+        failure.detail["retry_after_s"] = float(retry_after)
     raise failure
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, request
+import math
+
+from flask import Blueprint, Response, after_this_request, request
 from flask.typing import ResponseReturnValue
 
-from fedn.errors import BadInput, FednError
+from fedn.errors import BadInput, FednError, Unavailable
 from fedn.reducer import discovery
 from fedn.reducer.api import Office, fields_of, shown
+from fedn.reducer.herd import Herd
 from fedn.reducer.probe import Probe
 from fedn.reducer.views import network_view
 
@@ -15,7 +18,7 @@ from fedn.reducer.views import network_view
 def blueprint(office: Office) -> Blueprint:
     """The routes of the network."""
     routes, desk, engine = Blueprint("network", __name__), office.desk, office.engine
-    probe = Probe(desk)
+    probe, herd = Probe(desk), Herd(desk.state)
 
     @routes.get("/")
     @routes.get("/api/v1/network")
@@ -25,14 +28,23 @@ def blueprint(office: Office) -> Blueprint:
 
     @routes.get("/assign")
     def assign() -> ResponseReturnValue:
-        """A client asks where to go (`client_id`, `name` or `name_base`, `combiner` for a preferred one)."""
+        """A client asks where to go (`client_id`, `name` or `name_base`, `combiner` for a preferred one).
+
+        When it cannot be said now, `Retry-After` says within how many seconds to ask again, at a random moment; so
+        does `spread_s` of the answer for when the stream to the combiner ends.
+        """
         wanted = discovery.Request(
             client_id=request.args.get("client_id", ""),
             name=request.args.get("name") or None,
             name_base=request.args.get("name_base") or None,
             preferred=request.args.get("combiner") or None,
         )
-        return discovery.assign(desk.state, engine.ask(lambda network: network.recent()), wanted)
+        try:
+            seat = discovery.assign(desk.state, engine.ask(lambda network: network.recent()), wanted)
+        except Unavailable:
+            after_this_request(lambda answer: told_when(answer, herd.retry_after_s()))
+            raise
+        return seat | {"spread_s": herd.spread_s()}
 
     @routes.post("/add")
     def add() -> ResponseReturnValue:
@@ -63,3 +75,9 @@ def blueprint(office: Office) -> Blueprint:
         return {"status": "ready"}
 
     return routes
+
+
+def told_when(answer: Response, seconds: float) -> Response:
+    """The answer, with the time after which to ask again."""
+    answer.headers["Retry-After"] = str(math.ceil(seconds))
+    return answer
