@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from fedn.errors import AlreadyExists, BadInput, NameTaken, NoCombiner, NotFound, Unavailable, VersionConflict
@@ -24,6 +25,7 @@ EXPIRY_S = 120.0  # a client that is attached nowhere and has not asked for so l
 DOUBT_S = 30.0  # and the reducer has known of it for so long
 # Who was given a seat so long ago is attached by now, has asked again, or has gone away: longer than a client tries.
 HANDSHAKE_S = 15.0
+DECIDE_S = 5.0
 NAME_LIMIT = 128
 
 
@@ -45,9 +47,10 @@ class Request:
                 raise BadInput(f"{what} must be 1 to {NAME_LIMIT} printable characters")
 
 
-def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, Any]:
+def assign(state: State, seen: Sequence[Seen], request: Request, *, deciding: Lock) -> dict[str, Any]:
     """The client's seat: {client_id, name, part, combiner, address}.
 
+    `deciding` is held for the requests that look at all claims: side by side they would want the same part.
     Raises NoCombiner, also while a round waits for the client at one that is away; NotFound for a preferred combiner
     that does not exist; NameTaken, or Unavailable as long as it is not clear whether the name is taken.
     """
@@ -56,10 +59,9 @@ def assign(state: State, seen: Sequence[Seen], request: Request) -> dict[str, An
         raise NoCombiner("no combiner is up" if seen else "no combiner has announced itself yet")
     if request.preferred is not None and request.preferred not in {combiner.name for combiner in seen}:
         raise NotFound(f"there is no combiner {request.preferred!r}")
-    attached = {client.client_id for combiner in seen for client in combiner.clients()}
     while True:
         try:
-            claim = _kept(state, up, request) or _claim(state, up, attached, request)
+            claim = _kept(state, up, request) or _decided(state, up, seen, request, deciding)
         except (AlreadyExists, VersionConflict, NotFound):
             continue  # another request took that part or seat at the same moment
         given = {key: claim[key] for key in ("name", "part", "combiner")}
@@ -77,6 +79,19 @@ def _kept(state: State, up: dict[str, Seen], request: Request) -> dict[str, Any]
     if _choose(up, (), mine, request.preferred) != mine["combiner"]:
         return None
     return state.replace("clients", mine | {"asked": time.time()})
+
+
+def _decided(
+    state: State, up: dict[str, Seen], seen: Sequence[Seen], request: Request, deciding: Lock
+) -> dict[str, Any]:
+    if not deciding.acquire(timeout=DECIDE_S):
+        raise Unavailable("too many clients ask for a seat at once")
+    try:
+        reports = [combiner.report for combiner in seen if combiner.report is not None]
+        attached = {client.client_id for report in reports for client in report.clients}
+        return _claim(state, up, attached, request)
+    finally:
+        deciding.release()
 
 
 def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request) -> dict[str, Any]:

@@ -90,6 +90,7 @@ class Bench:
     folder: Path
     identity: str = "c0"
     lives: list[Life] = field(default_factory=list)
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     @property
     def runs(self) -> list[dict[str, Any]]:
@@ -117,7 +118,7 @@ class Bench:
         workspace = Workspace(self.folder / "client")
         tasks = Tasks(settings, workspace, link, identity=self.identity, cache=cache, executor=executor)
         presence = Attendance(Readiness(settings.ready_file)).member()
-        agent = Agent(settings, tasks=tasks, link=link, identity=self.identity, presence=presence)
+        agent = Agent(settings, tasks=tasks, link=link, identity=self.identity, presence=presence, turns=self.turns)
 
         async def run() -> None:
             async with async_client(settings.reducer) as http:
@@ -145,7 +146,7 @@ class Bench:
     def seat(self, laid: Table) -> None:
         """From now on the reducer sends the client there."""
         self.laid = laid
-        given = {"combiner": "north", "address": laid.combiner.address, "part": 4, "name": "c"}
+        given = {"combiner": "north", "address": laid.combiner.address, "part": 4, "name": "c", "spread_s": 0}
         self.reducer.replies = [Reply(200, given)]
 
     async def stage(self, laid: Table, model: dict[str, Any]) -> None:

@@ -20,10 +20,11 @@ class Reply:
 
     status: int = 200
     body: Any = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def error(error: FednError) -> Reply:
-        return Reply(error.http, {"error": error.as_json()})
+    def error(error: FednError, **headers: str) -> Reply:
+        return Reply(error.http, {"error": error.as_json()}, {k.replace("_", "-"): v for k, v in headers.items()})
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class RestStub:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def idle(self) -> bool:
+        """True while no request waits in the queue."""
+        return self._calls.empty()
 
     async def call(self) -> Call:
         """The next request."""
@@ -80,8 +86,9 @@ class RestStub:
                 self._calls.put_nowait(Call(method, url.path, dict(parse_qsl(url.query)), sent))
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
                 body = json.dumps(reply.body).encode()
-                head = f"HTTP/1.1 {reply.status} X\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                writer.write(head.encode() + b"\r\n" + body)
+                headers = {"Content-Type": "application/json", "Content-Length": len(body)} | reply.headers
+                lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in headers.items())]
+                writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):
             return

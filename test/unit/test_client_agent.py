@@ -17,9 +17,9 @@ from fedn.client import agent
 from fedn.client.agent import beat, outgoing
 from fedn.client.link import Connection, Events, Link
 from fedn.client.pool import serve
+from fedn.client.waits import Waits
 from fedn.config import ClientSettings
-from fedn.errors import NameTaken, NoCombiner
-from fedn.wire.backoff import delays
+from fedn.errors import FednError, NameTaken, NoCombiner
 from fedn.wire.channel import dial, listen, new_server
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
@@ -30,7 +30,7 @@ from test.unit.rest_stub import Reply, RestStub
 
 
 def seat(address: str) -> Reply:
-    return Reply(200, {"combiner": "north", "address": address, "part": 4, "name": "c"})
+    return Reply(200, {"combiner": "north", "address": address, "part": 4, "name": "c", "spread_s": 0})
 
 
 async def test_a_client_says_who_it_is_and_attaches(tmp_path: Path) -> None:
@@ -92,6 +92,32 @@ async def test_without_a_combiner_a_client_asks_again(tmp_path: Path, caplog: py
     assert "no combiner is up" in caplog.text
 
 
+async def test_a_client_asks_again_when_the_reducer_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    after = Waits.after
+
+    def noted(waits: Waits, error: FednError | None) -> float:
+        told.append(None if error is None else error.detail.get("retry_after_s"))
+        return min(after(waits, error), 0.01)
+
+    monkeypatch.setattr(Waits, "after", noted)
+    gateway = Reply(503, "busy", {"Retry-After": "Fri, 07 Aug 2026 23:59:59 GMT"})
+    await finds_another(tmp_path, Reply.error(NoCombiner(), Retry_After="7"), gateway)
+    assert told[:2] == [7.0, None]
+
+
+async def test_a_turn_ends_with_the_welcome_and_nobody_asks_without_one(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await set_up.turns.acquire()
+        set_up.live()
+        await until(lambda: set_up.turns._waiters)
+        assert set_up.reducer.idle
+        set_up.turns.release()
+        await set_up.attached()
+        await reconnects(set_up)  # the bench has one turn
+        await until(lambda: not set_up.turns.locked())
+
+
 async def test_an_answer_that_is_none_does_not_end_the_client(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await finds_another(tmp_path, Reply(200, {"unexpected": True}))
     assert "the connection was lost" in caplog.text
@@ -107,10 +133,10 @@ async def test_a_silent_combiner_is_left_after_a_time(
     assert "did not say welcome" in caplog.text
 
 
-async def finds_another(folder: Path, first: Reply) -> None:
-    """A client that is sent to another place first attaches at the combiner in the end."""
+async def finds_another(folder: Path, *first: Reply) -> None:
+    """A client that is sent to other places first attaches at the combiner in the end."""
     async with table(folder) as laid, bench(folder, laid) as set_up:
-        set_up.reducer.replies.insert(0, first)
+        set_up.reducer.replies[:0] = first
         set_up.live()
         await set_up.attached()
 
@@ -163,20 +189,19 @@ async def test_a_client_that_is_sent_away_asks_where_to_go(tmp_path: Path) -> No
 
 
 async def test_waits_begin_short_again_after_a_welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = 0
+    welcomes = 0
 
-    def counted() -> Any:
-        nonlocal begun
-        begun += 1
-        return delays()
+    def counted(_: Waits) -> None:
+        nonlocal welcomes
+        welcomes += 1
 
-    monkeypatch.setattr(agent, "delays", counted)
+    monkeypatch.setattr(Waits, "welcomed", counted)
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         set_up.live()
+        await until(lambda: welcomes == 1)
         await set_up.attached()
-        await until(lambda: begun == 2)
         laid.combiner.roster.attached()[0].stream.close()  # type: ignore[union-attr]
-        await until(lambda: begun == 3)
+        await until(lambda: welcomes == 2)
 
 
 async def test_heartbeats_keep_a_client_attached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ Model = dict[str, Any]
 @asynccontextmanager
 async def attached(laid: Table, folder: Path, **functions: Any) -> AsyncIterator[str]:
     """A program's client at the combiner; gives its id."""
-    seat = {"combiner": "north", "address": laid.combiner.address, "part": 4, "name": "own"}
+    seat = {"combiner": "north", "address": laid.combiner.address, "part": 4, "name": "own", "spread_s": 0}
     async with RestStub(Reply(200, seat)) as reducer:
         client = Client(reducer=reducer.address, dir=folder / "own", name="own", parts=9, data_dir=folder)
         for name, function in functions.items():

@@ -45,7 +45,7 @@ with open(settings["notes"], "a") as notes:
 
 
 def seats(laid: Table, count: int) -> list[Reply]:
-    at = {"combiner": "north", "address": laid.combiner.address}
+    at = {"combiner": "north", "address": laid.combiner.address, "spread_s": 0}
     return [Reply(200, at | {"part": k, "name": f"lab-{k + 1}"}) for k in range(count)]
 
 

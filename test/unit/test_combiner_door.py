@@ -162,11 +162,13 @@ async def test_the_reducer_shows_which_combiner_refuses_it_and_why(combiner: Com
 
 @pytest.mark.parametrize("token", [None, WRONG])
 async def test_a_client_that_the_combiner_refuses_ends(combiner: Combiner, tmp_path: Path, token: str | None) -> None:
-    body = {"client_id": "c0", "name": "c0", "part": 0, "combiner": "north", "address": combiner.address}
+    body = {"client_id": "c0", "name": "c0", "part": 0, "combiner": "north", "address": combiner.address, "spread_s": 0}
     async with RestStub(Reply(body=body)) as reducer:
         own = ClientSettings(reducer=reducer.address, dir=tmp_path / "client", auth_token=token)
         nothing: Any = None
-        agent = Agent(own, tasks=nothing, link=_Unlinked(), identity="c0", presence=nothing)  # type: ignore[arg-type]
+        link: Any = _Unlinked()
+        turns = asyncio.Semaphore(1)
+        agent = Agent(own, tasks=nothing, link=link, identity="c0", presence=nothing, turns=turns)
         with pytest.raises(Unauthenticated):
             async with asyncio.timeout(15), async_client(reducer.address) as http:
                 await agent.run(http)

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import pytest
 
 from fedn.client.agent import WELCOME_TIMEOUT_S
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
-from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Request, add_combiner, assign
+from fedn.reducer import discovery
+from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Request, add_combiner
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
@@ -19,6 +21,11 @@ def combiner(name: str, *clients: str, up: bool = True) -> Seen:
     attached = [control.AttachedClient(client_id=c, name=c, part=k) for k, c in enumerate(clients)]
     report = control.ReportReply(combiner=name, clients=attached) if up else None
     return Seen(name, f"identity of {name}", f"{name}:1", report)
+
+
+def assign(state: SqliteState, seen: list[Seen], request: Request) -> dict[str, Any]:
+    """As in a worker of its own, so that nothing but the store's promises keeps requests apart."""
+    return discovery.assign(state, seen, request, deciding=Lock())
 
 
 def ask(state: SqliteState, seen: list[Seen], client: str, preferred: str | None = None) -> dict[str, object]:
@@ -261,3 +268,34 @@ def test_a_name_is_not_taken_over_from_one_who_may_still_attach(
     now += WELCOME_TIMEOUT_S  # so long it waits for its combiner's welcome
     with pytest.raises(Unavailable):
         assign(state, [combiner("a")], Request("id-1", name="same"))
+
+
+def test_a_client_that_comes_back_costs_one_read_of_its_own_claim(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = [combiner("a"), combiner("b")]
+    first = {k: ask(state, seen, f"id-{k}") for k in range(4)}
+    others = {k: based(state, seen, f"based-{k}") for k in range(2)}
+
+    find = state.find
+
+    def found(collection: str, **more: Any) -> list[dict[str, Any]]:
+        assert "where" in more, "all claims were read"
+        return find(collection, **more)
+
+    monkeypatch.setattr(state, "find", found)
+    assert {k: ask(state, seen, f"id-{k}") for k in range(4)} == first
+    assert {k: based(state, seen, f"based-{k}") for k in range(2)} == others
+    with pytest.raises(AssertionError, match="all claims"):
+        ask(state, seen, "newcomer")
+
+
+def test_who_waits_too_long_for_its_turn_is_told_so(state: SqliteState, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "DECIDE_S", 0.01)
+    deciding = Lock()
+    ask(state, [combiner("a")], "back")
+    with deciding:
+        with pytest.raises(Unavailable, match="too many clients"):
+            discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding)
+        discovery.assign(state, [combiner("a")], Request("back", "back"), deciding=deciding)
+    discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding)

@@ -66,10 +66,9 @@ def test_an_odd_announcement_is_refused(client: Any, sent: Any) -> None:
 
 def test_a_client_without_a_combiner_has_no_seat(client: Any) -> None:
     asked = {"client_id": "id", "name": "c"}
-    assert error(client.get("/assign", query_string=asked), 503) == (
-        NoCombiner.code,
-        "no combiner has announced itself yet",
-    )
+    answer = client.get("/assign", query_string=asked)
+    assert error(answer, 503) == (NoCombiner.code, "no combiner has announced itself yet")
+    assert answer.headers["Retry-After"] == "1"
     assert error(client.get("/assign"), 400)[0] == "bad_input"
 
 
@@ -86,6 +85,7 @@ async def test_a_client_is_given_its_seat(app: Flask, tmp_path: Path) -> None:
             "part": 0,
             "combiner": "north",
             "address": laid.combiner.address,
+            "spread_s": 1 / 200,
         }
         other = said | {"identity": "another"}
         assert error(await asyncio.to_thread(client.post, "/add", json=other), 409)[0] == "name_taken"

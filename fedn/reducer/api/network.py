@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 
 from flask import Blueprint, Response, after_this_request, request
 from flask.typing import ResponseReturnValue
@@ -18,7 +19,7 @@ from fedn.reducer.views import network_view
 def blueprint(office: Office) -> Blueprint:
     """The routes of the network."""
     routes, desk, engine = Blueprint("network", __name__), office.desk, office.engine
-    probe, herd = Probe(desk), Herd(desk.state)
+    probe, herd, deciding = Probe(desk), Herd(desk.state), threading.Lock()
 
     @routes.get("/")
     @routes.get("/api/v1/network")
@@ -40,7 +41,8 @@ def blueprint(office: Office) -> Blueprint:
             preferred=request.args.get("combiner") or None,
         )
         try:
-            seat = discovery.assign(desk.state, engine.ask(lambda network: network.recent()), wanted)
+            seen = engine.ask(lambda network: network.recent())
+            seat = discovery.assign(desk.state, seen, wanted, deciding=deciding)
         except Unavailable:
             after_this_request(lambda answer: told_when(answer, herd.retry_after_s()))
             raise
