@@ -71,6 +71,9 @@ HOST = rules("Address to listen at; one that other machines can reach needs toke
 READY_FILE = rules("File that says whether this process is ready, for `fedn health`; else none.")
 FOR_MEMBERS = "FEDN_ALLIANCE_AUTH_TOKEN"
 FOR_ADMINS = "FEDN_ALLIANCE_ADMIN_AUTH_TOKEN"
+IN_A_FILE = "read at each use, so that it can be changed while this runs; see docs/security.md."
+AUTH_FILE = rules(f"In the place of auth_token: a file with it, {IN_A_FILE}", shared=f"{FOR_MEMBERS}_FILE")
+ADMIN_FILE = rules(f"In the place of admin_token: a file with it, {IN_A_FILE}", shared=f"{FOR_ADMINS}_FILE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,12 @@ class ReducerSettings(Settings):
     minio_secret_key: str | None = secret("Secret key of the blob store.", shared="FEDN_MINIO_SECRET_KEY")
     auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)
     admin_token: str | None = secret("Admin token: can do all.", shared=FOR_ADMINS)
+    auth_token_file: Path | None = field(default=None, metadata=AUTH_FILE)
+    admin_token_file: Path | None = field(default=None, metadata=ADMIN_FILE)
+
+    def __post_init__(self) -> None:
+        _one_place("auth_token", self.auth_token, self.auth_token_file)
+        _one_place("admin_token", self.admin_token, self.admin_token_file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +198,13 @@ class CombinerSettings(Settings):
     ready_file: Path | None = field(default=None, metadata=READY_FILE)
     auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)
     admin_token: str | None = secret("Admin token: can do all.", shared=FOR_ADMINS)
+    auth_token_file: Path | None = field(default=None, metadata=AUTH_FILE)
+    admin_token_file: Path | None = field(default=None, metadata=ADMIN_FILE)
 
     def __post_init__(self) -> None:
         _one_name(self.name, self.name_base)
+        _one_place("auth_token", self.auth_token, self.auth_token_file)
+        _one_place("admin_token", self.admin_token, self.admin_token_file)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,9 +262,16 @@ class ClientSettings(Settings):
     log_level: str = field(default="info", metadata=LOG_LEVEL)
     ready_file: Path | None = field(default=None, metadata=READY_FILE)
     auth_token: str | None = secret("Network token: lets this client in.", shared=FOR_MEMBERS)
+    auth_token_file: Path | None = field(default=None, metadata=AUTH_FILE)
 
     def __post_init__(self) -> None:
         _one_name(self.name, self.name_base)
+        _one_place("auth_token", self.auth_token, self.auth_token_file)
+
+
+def _one_place(name: str, token: str | None, file: Path | None) -> None:
+    if token is not None and file is not None:
+        raise ConfigInvalid(f"{name} and {name}_file ({file}) exclude each other: give one")
 
 
 def _one_name(name: str | None, name_base: str | None) -> None:

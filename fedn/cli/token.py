@@ -9,7 +9,7 @@ import click
 
 from fedn.config import FOR_ADMINS, FOR_MEMBERS
 from fedn.errors import BadInput
-from fedn.security.tokens import check
+from fedn.security.placeholders import check_token
 
 _FILE = "fedn.token_file"
 _LIMIT_BYTES = 4096
@@ -52,5 +52,5 @@ def _read(file: Path) -> str:
 
 
 def _checked(token: str, source: str) -> str:
-    check(token, source)
+    check_token(token, source)
     return token

@@ -26,7 +26,7 @@ from fedn.client.link import Connection, Events, Link
 from fedn.client.tasks import Tasks
 from fedn.client.waits import Waits
 from fedn.config import ClientSettings
-from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unavailable
+from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unauthenticated, Unavailable
 from fedn.security.tokens import own_token
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
@@ -78,7 +78,7 @@ class Agent:
         self._tasks = tasks
         self._link = link
         self._identity = identity
-        self._token = own_token(settings)
+        self._token, self._renews = own_token(settings), settings.auth_token_file is not None
         self._turns = turns  # of all clients of this process: who asks and dials at the same time
         self._waits = Waits()
 
@@ -91,8 +91,12 @@ class Agent:
                 seat = await self._attend(http)
                 log.info("the stream to combiner %s has ended; asking for a seat again", seat.combiner)
                 self._presence.not_ready(f"the stream to combiner {seat.combiner} has ended")
-            except (NameTaken, AccessRefused):
-                raise
+            except (NameTaken, AccessRefused) as error:
+                if not (self._renews and isinstance(error, Unauthenticated)):
+                    raise
+                failure = error  # the file will have another token
+                log.warning("%s", error)
+                self._presence.not_ready(str(error))
             except FednError as error:
                 failure = error
                 log.warning("%s", error)

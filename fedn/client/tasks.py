@@ -81,7 +81,8 @@ class Tasks:
         self._cache = cache
         self._executor = executor
         self._ours = dict(os.environ)  # now: a script that runs inline changes it for its time
-        self._transfers = Transfers(link, identity=identity, min_rate_bytes_s=settings.min_rate_bytes_s)
+        renews = settings.auth_token_file is not None
+        self._transfers = Transfers(link, identity=identity, min_rate_bytes_s=settings.min_rate_bytes_s, renews=renews)
         self._running: Running | None = None
         self.part = 0
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from fedn.client.link import Link
-from fedn.errors import CombinerUnreachable, FednError
+from fedn.errors import CombinerUnreachable, FednError, Unauthenticated, Unavailable
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import download, until_done, upload
@@ -24,10 +24,11 @@ GiveUp = Callable[[], bool]
 class Transfers:
     """Each attempt goes over the connection of that moment; a lost one is waited for."""
 
-    def __init__(self, link: Link, *, identity: str, min_rate_bytes_s: float) -> None:
+    def __init__(self, link: Link, *, identity: str, min_rate_bytes_s: float, renews: bool = False) -> None:
         self._link = link
         self._identity = identity
         self._settings = TransferSettings(min_rate_bytes_s=min_rate_bytes_s)
+        self._renews = renews  # the token: one that is refused is waited out
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
 
     async def fetch(self, digest: str, size: int, destination: Path, *, give_up: GiveUp) -> None:
@@ -83,7 +84,13 @@ class Transfers:
             log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], give_up: GiveUp) -> None:
-        await until_done(attempt, give_up=give_up, progressed=lambda: self._moved)
+        async def renewed() -> None:
+            try:
+                await attempt()
+            except Unauthenticated as error:
+                raise (Unavailable(error.reason) if self._renews else error) from None
+
+        await until_done(renewed, give_up=give_up, progressed=lambda: self._moved)
 
     def _count(self, moved: int) -> None:
         self._moved += moved

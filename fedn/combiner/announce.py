@@ -7,7 +7,7 @@ import logging
 
 import httpx
 
-from fedn.errors import AccessRefused, FednError, NameTaken, Unavailable
+from fedn.errors import AccessRefused, FednError, NameTaken, Unauthenticated, Unavailable
 from fedn.storage.readiness import Readiness
 from fedn.wire.backoff import delays
 from fedn.wire.rest import call
@@ -18,8 +18,13 @@ AGAIN_S = 15.0
 MOST_S = 2.0  # between attempts while the reducer does not answer: there are few combiners, and many clients wait
 
 
-async def announce(client: httpx.AsyncClient, *, name: str, identity: str, address: str, readiness: Readiness) -> None:
-    """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token."""
+async def announce(
+    client: httpx.AsyncClient, *, name: str, identity: str, address: str, readiness: Readiness, renews: bool = False
+) -> None:
+    """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token.
+
+    With a token that `renews`, one that is refused is waited out: the file will have another.
+    """
     waits = delays(most=MOST_S)
     known = False
     while True:
@@ -31,8 +36,14 @@ async def announce(client: httpx.AsyncClient, *, name: str, identity: str, addre
             known = False
             await asyncio.sleep(next(waits))
             continue
-        except (NameTaken, AccessRefused):
-            raise
+        except (NameTaken, AccessRefused) as error:
+            if not (renews and isinstance(error, Unauthenticated)):
+                raise
+            log.warning("%s", error)
+            readiness.not_ready(str(error))
+            known = False
+            await asyncio.sleep(next(waits))
+            continue
         except FednError as error:
             log.warning("the reducer did not take the announcement: %s", error)
             readiness.not_ready(f"the reducer did not take the announcement: {error}")

@@ -29,7 +29,7 @@ from fedn.combiner.roster import Roster
 from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.config import CombinerSettings
-from fedn.security.tokens import tokens_of
+from fedn.security.tokens import admins_token, tokens_of
 from fedn.storage import folder
 from fedn.storage.files import FileBlobs
 from fedn.storage.readiness import Readiness
@@ -139,7 +139,7 @@ async def serve(settings: CombinerSettings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     await combiner.start()
-    async with async_client(settings.reducer, token=settings.admin_token) as client:
+    async with async_client(settings.reducer, token=admins_token(settings)) as client:
         announcing = asyncio.create_task(
             announce(
                 client,
@@ -147,6 +147,7 @@ async def serve(settings: CombinerSettings) -> None:
                 identity=combiner.identity,
                 address=combiner.address,
                 readiness=combiner.readiness,
+                renews=settings.admin_token_file is not None,
             )
         )
         renewing = asyncio.create_task(combiner.readiness.keep())

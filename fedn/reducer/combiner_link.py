@@ -14,6 +14,7 @@ import grpc
 
 from fedn.config import KEEPALIVE_S
 from fedn.errors import CombinerUnreachable, UnknownRound
+from fedn.wire.bearer import Token
 from fedn.wire.channel import dial
 from fedn.wire.settings import DEFAULTS, TransferSettings
 from fedn.wire.status import rpc_errors
@@ -35,7 +36,7 @@ class CombinerLink:
         self,
         address: str,
         *,
-        token: str | None = None,
+        token: Token | None = None,
         keepalive_s: float = KEEPALIVE_S,
         transfer: TransferSettings = DEFAULTS,
     ) -> None:

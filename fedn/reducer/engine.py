@@ -22,6 +22,7 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.driver import Driver
 from fedn.reducer.lease import Lease
 from fedn.reducer.network import Network
+from fedn.security.tokens import admins_token
 from fedn.wire.settings import TransferSettings
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def linking(settings: ReducerSettings) -> Callable[[str], CombinerLink]:
     """How this reducer dials a combiner."""
     transfer = TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s)
     return functools.partial(
-        CombinerLink, token=settings.admin_token, keepalive_s=settings.keepalive_s, transfer=transfer
+        CombinerLink, token=admins_token(settings), keepalive_s=settings.keepalive_s, transfer=transfer
     )
 
 

@@ -22,19 +22,22 @@ class Login:
     """Makes and reads the cookie."""
 
     def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def _signer(self) -> URLSafeTimedSerializer:
         how = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}
-        self._signer = URLSafeTimedSerializer(tokens.key("login cookie"), salt="fedn.login", signer_kwargs=how)
+        return URLSafeTimedSerializer(self._tokens.key("login cookie"), salt="fedn.login", signer_kwargs=how)
 
     def give(self, response: Response, caller: Caller, *, secure: bool) -> None:
         """Set the cookie: not for scripts, not from other sites, over https not without it."""
-        value = self._signer.dumps(caller.role.value)
+        value = self._signer().dumps(caller.role.value)
         signed = value if isinstance(value, str) else value.decode()
         response.set_cookie(COOKIE, signed, max_age=LASTS_S, httponly=True, samesite="Strict", secure=secure)
 
     def caller(self, cookie: str) -> Caller | None:
         """Who has this cookie; None when it is not ours, or too old."""
         try:
-            return Caller(Role(self._signer.loads(cookie, max_age=LASTS_S)))
+            return Caller(Role(self._signer().loads(cookie, max_age=LASTS_S)))
         except (BadData, ValueError, TypeError):
             return None
 

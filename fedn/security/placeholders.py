@@ -1,4 +1,4 @@
-"""Secrets that somebody forgot to choose: known words of examples, or too few different characters."""
+"""Secrets that are of no use: forgotten to choose (known words of examples, too few different characters), or weak."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ _WORDS = re.compile(
     r"change_?me|replace_?me|place_?holder|password|passw0rd|default|example|secret|insert|your_?token|0123456789"
 )
 _VARIETY = 6
+_TOKEN = re.compile(r"[\x21-\x7e]{16,512}")
 
 
 def is_placeholder(secret: str) -> bool:
@@ -26,3 +27,13 @@ def check_store_secrets(settings: ReducerSettings) -> None:
     for variable, secret in given.items():
         if secret is not None and is_placeholder(secret):
             raise ConfigInvalid(f"{variable} is a placeholder; `fedn env init` writes random secrets")
+
+
+def check_token(token: str, variable: str) -> None:
+    """Refuse a token that can be guessed or cannot be sent, without saying it. Raises ConfigInvalid."""
+    if is_placeholder(token):
+        raise ConfigInvalid(f"{variable} is a placeholder; `fedn env init` writes random tokens")
+    if _TOKEN.fullmatch(token) is None:
+        raise ConfigInvalid(
+            f"{variable} must be 16 to 512 ASCII characters without spaces; `fedn env init` writes random tokens"
+        )

@@ -10,34 +10,39 @@ import hashlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from fedn.config import FOR_ADMINS, FOR_MEMBERS, ClientSettings, CombinerSettings, ReducerSettings
 from fedn.errors import ConfigInvalid
 from fedn.security.caller import Caller, Role
-from fedn.security.placeholders import is_placeholder
+from fedn.security.placeholders import check_token
+from fedn.security.token_file import TokenFile
 
-_TOKEN = re.compile(r"[\x21-\x7e]{16,512}")
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([\x21-\x7e]+)")
+
+
+Source = Callable[[], Sequence[str]]  # the tokens of now; the first is the one to show
 
 
 class Tokens:
     """The tokens of a network; what was compared takes the same time, right or wrong."""
 
-    def __init__(self, *, network: str, admin: str) -> None:
-        self._network = _digest(network)
-        self._admin = _digest(admin)
+    def __init__(self, *, network: str | Source, admin: str | Source) -> None:
+        self._network = _fixed(network) if isinstance(network, str) else network
+        self._admin = _fixed(admin) if isinstance(admin, str) else admin
 
     def caller(self, token: str) -> Caller | None:
-        """Who has this token; None when nobody has."""
+        """Who has this token; None when nobody has. One that stands in both files is a client's."""
         given = _digest(token)
-        admin, member = hmac.compare_digest(given, self._admin), hmac.compare_digest(given, self._network)
-        if admin:
-            return Caller(Role.ADMIN)
-        return Caller(Role.MEMBER) if member else None
+        admin, member = _among(given, self._admin()), _among(given, self._network())
+        if member:
+            return Caller(Role.MEMBER)
+        return Caller(Role.ADMIN) if admin else None
 
     def key(self, purpose: str) -> bytes:
         """A key that all who know both tokens can make, and that changes with either."""
-        return hmac.digest(self._admin + self._network, purpose.encode(), "sha256")
+        return hmac.digest(_digest(self._admin()[0]) + _digest(self._network()[0]), purpose.encode(), "sha256")
 
 
 def bearer(header: str) -> str | None:
@@ -51,7 +56,8 @@ def tokens_of(settings: ReducerSettings | CombinerSettings) -> Tokens | None:
 
     Raises ConfigInvalid: one of two, two that are equal, a weak one, or none while others can reach the address.
     """
-    network, admin = settings.auth_token, settings.admin_token
+    network = _source(settings.auth_token, settings.auth_token_file, FOR_MEMBERS)
+    admin = _source(settings.admin_token, settings.admin_token_file, FOR_ADMINS)
     if network is None and admin is None:
         if not is_loopback(settings.host):
             raise ConfigInvalid(
@@ -62,28 +68,36 @@ def tokens_of(settings: ReducerSettings | CombinerSettings) -> Tokens | None:
     if network is None or admin is None:
         there, missing = (FOR_ADMINS, FOR_MEMBERS) if network is None else (FOR_MEMBERS, FOR_ADMINS)
         raise ConfigInvalid(f"{there} is set and {missing} is not; a network has both or none, see `fedn env init`")
-    check(network, FOR_MEMBERS)
-    check(admin, FOR_ADMINS)
-    if hmac.compare_digest(_digest(network), _digest(admin)):
+    if any(_among(_digest(token), admin()) for token in network()):
         raise ConfigInvalid(f"{FOR_MEMBERS} and {FOR_ADMINS} are equal: a client could do all that an admin can")
     return Tokens(network=network, admin=admin)
 
 
-def own_token(settings: ClientSettings) -> str | None:
-    """The token that a client shows. Raises ConfigInvalid for a weak one."""
-    if settings.auth_token is not None:
-        check(settings.auth_token, FOR_MEMBERS)
-    return settings.auth_token
+def own_token(settings: ClientSettings) -> Callable[[], str] | None:
+    """The token that a client shows, at each call the one of then. Raises ConfigInvalid for a weak one."""
+    return _shown(_source(settings.auth_token, settings.auth_token_file, FOR_MEMBERS))
 
 
-def check(token: str, variable: str) -> None:
-    """Refuse a token that can be guessed or cannot be sent, without saying it. Raises ConfigInvalid."""
-    if is_placeholder(token):
-        raise ConfigInvalid(f"{variable} is a placeholder; `fedn env init` writes random tokens")
-    if _TOKEN.fullmatch(token) is None:
-        raise ConfigInvalid(
-            f"{variable} must be 16 to 512 ASCII characters without spaces; `fedn env init` writes random tokens"
-        )
+def admins_token(settings: ReducerSettings | CombinerSettings) -> Callable[[], str] | None:
+    """The token that reducer and combiners show each other, at each call the one of then. Raises ConfigInvalid."""
+    return _shown(_source(settings.admin_token, settings.admin_token_file, FOR_ADMINS))
+
+
+def _source(token: str | None, file: Path | None, variable: str) -> Source | None:
+    if file is not None:
+        return TokenFile(file).tokens
+    if token is None:
+        return None
+    check_token(token, variable)
+    return _fixed(token)
+
+
+def _shown(source: Source | None) -> Callable[[], str] | None:
+    return None if source is None else lambda: source()[0]
+
+
+def _fixed(token: str) -> Source:
+    return lambda: (token,)
 
 
 def is_loopback(host: str) -> bool:
@@ -96,6 +110,11 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _among(given: bytes, tokens: Sequence[str]) -> bool:
+    same = [hmac.compare_digest(given, _digest(token)) for token in tokens]  # all of them, for the same time
+    return any(same)
 
 
 def _digest(token: str) -> bytes:

@@ -13,7 +13,7 @@ import grpc.aio
 
 from fedn.config import KEEPALIVE_S
 from fedn.errors import PortTaken
-from fedn.wire.bearer import BearerChannel
+from fedn.wire.bearer import BearerChannel, Token
 from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
 
 _BOTH_ENDS: tuple[tuple[str, Any], ...] = (
@@ -49,7 +49,7 @@ _M_ARENA_MAX = -8  # of malloc.h
 def dial(
     address: str,
     *,
-    token: str | None = None,
+    token: Token | None = None,
     keepalive_s: float = KEEPALIVE_S,
     options: tuple[tuple[str, Any], ...] = (),
 ) -> grpc.aio.Channel:

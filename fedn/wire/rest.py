@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
 
 from fedn.errors import FednError, NotFound, ReducerUnreachable, from_code
+from fedn.wire.bearer import Token, authorization
 
 TIMEOUT_S = 10.0
 JSON = {"Accept": "application/json"}
@@ -19,9 +20,23 @@ def client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT
     return httpx.Client(base_url=address, timeout=timeout_s, headers=headers(token))
 
 
-def async_client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
+def async_client(address: str, *, token: Token | None = None, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
     """A client of the reducer at `address` for the roles' event loops."""
-    return httpx.AsyncClient(base_url=address, timeout=timeout_s, headers=headers(token))
+    return httpx.AsyncClient(
+        base_url=address, timeout=timeout_s, headers=JSON, auth=None if token is None else Shown(token)
+    )
+
+
+class Shown(httpx.Auth):
+    """Shows with each request the token of then."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx."""
+        request.headers["Authorization"] = authorization(self._token)
+        yield request
 
 
 def headers(token: str | None) -> dict[str, str]:

@@ -35,6 +35,7 @@ class Call:
     path: str
     query: dict[str, str]
     json: Any
+    token: str = ""  # as the header has it
 
 
 class RestStub:
@@ -77,17 +78,20 @@ class RestStub:
         try:
             while line := await reader.readline():
                 method, target, _ = line.decode().split()
-                length = 0
-                while (header := (await reader.readline()).decode().strip().lower()) != "":
-                    if header.startswith("content-length:"):
-                        length = int(header.partition(":")[2])
+                headers = {}
+                while header := (await reader.readline()).decode().strip():
+                    name, _, value = header.partition(":")
+                    headers[name.lower()] = value.strip()
+                length = int(headers.get("content-length", 0))
                 sent = json.loads(await reader.readexactly(length)) if length else None
                 url = urlsplit(target)
-                self._calls.put_nowait(Call(method, url.path, dict(parse_qsl(url.query)), sent))
+                self._calls.put_nowait(
+                    Call(method, url.path, dict(parse_qsl(url.query)), sent, headers.get("authorization", ""))
+                )
                 reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
                 body = json.dumps(reply.body).encode()
-                headers = {"Content-Type": "application/json", "Content-Length": len(body)} | reply.headers
-                lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in headers.items())]
+                given = {"Content-Type": "application/json", "Content-Length": len(body)} | reply.headers
+                lines = [f"HTTP/1.1 {reply.status} X", *(f"{name}: {value}" for name, value in given.items())]
                 writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):

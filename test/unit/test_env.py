@@ -10,8 +10,7 @@ import pytest
 
 from fedn.cli.env_check import values_of
 from fedn.cli.env_file import SECRETS, VARIABLES, rendered
-from fedn.security.placeholders import is_placeholder
-from fedn.security.tokens import check
+from fedn.security.placeholders import check_token, is_placeholder
 from test.system.network import command, complained
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +33,7 @@ def test_secrets_are_random_and_for_the_owner_alone(tmp_path: Path) -> None:
         assert not is_placeholder(first[name])
         assert second[name] not in done.stdout + done.stderr
     assert len({first[name] for name in SECRETS} | {second[name] for name in SECRETS}) == 2 * len(SECRETS)
-    check(first["FEDN_ALLIANCE_AUTH_TOKEN"], "FEDN_ALLIANCE_AUTH_TOKEN")
+    check_token(first["FEDN_ALLIANCE_AUTH_TOKEN"], "FEDN_ALLIANCE_AUTH_TOKEN")
     assert {k: v for k, v in first.items() if k not in SECRETS} == {k: v for k, v in second.items() if k not in SECRETS}
 
 
