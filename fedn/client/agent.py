@@ -14,7 +14,6 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
@@ -23,6 +22,7 @@ import httpx
 from fedn import __version__
 from fedn.client import who
 from fedn.client.link import Connection, Events, Link
+from fedn.client.seat import Seat, SecondThoughts
 from fedn.client.tasks import Tasks
 from fedn.client.waits import Waits
 from fedn.config import ClientSettings
@@ -37,17 +37,6 @@ from fedn.wire.v1 import combiner_pb2_grpc
 log = logging.getLogger(__name__)
 
 WELCOME_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Seat:
-    """What discovery answered: the combiner to dial, and the part of the data that is this client's."""
-
-    combiner: str
-    address: str
-    part: int
-    name: str
-    spread_s: float
 
 
 class Presence(Protocol):
@@ -116,7 +105,7 @@ class Agent:
             turn.callback(self._turns.release)
             seat = await self._ask(http)
             who.name.set(seat.name)
-            await self._serve(seat, turn)
+            await self._serve(seat, turn, http)
         return seat
 
     async def _ask(self, http: httpx.AsyncClient) -> Seat:
@@ -132,7 +121,7 @@ class Agent:
         self._waits.spread(seat.spread_s)
         return seat
 
-    async def _serve(self, seat: Seat, turn: ExitStack) -> None:
+    async def _serve(self, seat: Seat, turn: ExitStack, http: httpx.AsyncClient) -> None:
         """Attach and obey until the stream ends; the turn ends with the welcome."""
         channel = dial(seat.address, token=self._token, keepalive_s=self._settings.keepalive_s)
         events: Events = asyncio.Queue()
@@ -151,14 +140,21 @@ class Agent:
                 )
                 self._presence.ready()
                 heart = asyncio.create_task(beat(events, heartbeat_s))
+                second = SecondThoughts(lambda: self._ask_again(http), seat)
                 try:
-                    await self._obey(stream)
+                    async with second.leaving():
+                        await self._obey(stream, second)
                 finally:
                     heart.cancel()
         finally:
             self._link.disconnect()
             events.put_nowait(None)
             await channel.close()
+
+    async def _ask_again(self, http: httpx.AsyncClient) -> Seat:
+        await asyncio.sleep(self._waits.scatter())
+        async with self._turns:
+            return await self._ask(http)
 
     def _hello(self, seat: Seat) -> pb.Hello:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -176,7 +172,7 @@ class Agent:
             raise Unavailable(f"the combiner at {seat.address} turned the stream away")
         return float(first.welcome.heartbeat_s)
 
-    async def _obey(self, stream: Any) -> None:
+    async def _obey(self, stream: Any, second: SecondThoughts) -> None:
         while (command := await stream.read()) is not grpc.aio.EOF:
             match command.WhichOneof("command"):
                 case "run":
@@ -190,6 +186,8 @@ class Agent:
                 case "drain":
                     log.info("%s", command.drain.reason)
                     return
+                case "reconsider":
+                    second.think(command.reconsider.reason)
 
 
 async def outgoing(events: Events) -> AsyncIterator[pb.ClientEvent]:

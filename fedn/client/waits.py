@@ -29,6 +29,10 @@ class Waits:
         """Over how long the clients of this network should spread when all lose their streams at once."""
         self._spread_s = min(seconds, MOST_S)
 
+    def scatter(self) -> float:
+        """The seconds to wait when all clients are asked for the same at once."""
+        return self._rng.uniform(0.0, self._spread_s)
+
     def welcomed(self) -> None:
         """A combiner was reached: the next waits begin short again."""
         self._own = delays(rng=self._rng)
@@ -37,6 +41,6 @@ class Waits:
         """The seconds to wait after this error; None: the stream has ended."""
         told_s = None if error is None else error.detail.get("retry_after_s")
         if told_s is None:
-            return max(next(self._own), self._rng.uniform(0.0, self._spread_s))
+            return max(next(self._own), self.scatter())
         self._own = delays(rng=self._rng)
         return self._rng.uniform(0.0, min(told_s, MOST_S))

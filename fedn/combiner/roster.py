@@ -109,8 +109,12 @@ class Roster:
 
     def send_away(self, reason: str) -> None:
         """Tell every attached client to ask discovery for another combiner."""
+        self.tell_all(pb.CombinerCommand(drain=pb.Drain(reason=reason)))
+
+    def tell_all(self, command: pb.CombinerCommand) -> None:
+        """Send a command to all who are attached."""
         for seat in self.attached():
-            self.tell(seat.client_id, pb.CombinerCommand(drain=pb.Drain(reason=reason)))
+            self.tell(seat.client_id, command)
 
     def tell(self, client_id: str, command: pb.CombinerCommand) -> None:
         """Send a command that need not survive a lost connection."""

@@ -40,6 +40,7 @@ from fedn.wire.channel import listen, new_server
 from fedn.wire.rest import async_client
 from fedn.wire.settings import TransferSettings
 from fedn.wire.v1 import blobs_pb2_grpc, combiner_pb2_grpc, control_pb2_grpc
+from fedn.wire.v1 import combiner_pb2 as pb
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,12 @@ class Combiner:
         """Where clients and the reducer dial."""
         return self._settings.advertise or f"{reachable_name(self._settings.host)}:{self.port}"
 
+    def orphaned(self, seconds: float) -> None:
+        """The reducer has been away for so long, maybe for us alone: let the clients see whether it names another."""
+        reason = f"combiner {self.name} has not reached the reducer for {seconds:.0f} s"
+        log.warning("%s; its clients are asked to look for another", reason)
+        self.roster.tell_all(pb.CombinerCommand(reconsider=pb.Reconsider(reason=reason)))
+
     async def stop(self) -> None:
         """End streams and rounds; the journal keeps what was accepted."""
         self.roster.send_away("the combiner is stopping")
@@ -147,6 +154,7 @@ async def serve(settings: CombinerSettings) -> None:
                 identity=combiner.identity,
                 address=combiner.address,
                 readiness=combiner.readiness,
+                orphaned=combiner.orphaned,
                 renews=settings.admin_token_file is not None,
             )
         )

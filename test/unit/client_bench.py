@@ -143,10 +143,10 @@ class Bench:
             while not roster.attached():
                 await asyncio.wait([roster.changed.next()])
 
-    def seat(self, laid: Table) -> None:
+    def seat(self, laid: Table, name: str = "north") -> None:
         """From now on the reducer sends the client there."""
         self.laid = laid
-        given = {"combiner": "north", "address": laid.combiner.address, "part": 4, "name": "c", "spread_s": 0}
+        given = {"combiner": name, "address": laid.combiner.address, "part": 4, "name": "c", "spread_s": 0}
         self.reducer.replies = [Reply(200, given)]
 
     async def stage(self, laid: Table, model: dict[str, Any]) -> None:

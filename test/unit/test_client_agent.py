@@ -188,6 +188,39 @@ async def test_a_client_that_is_sent_away_asks_where_to_go(tmp_path: Path) -> No
             await until(lambda: not laid.combiner.roster.attached())
 
 
+async def test_a_client_whose_combiner_is_cut_off_goes_to_the_one_that_the_reducer_names(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        set_up.live()
+        await set_up.attached()
+        async with table(tmp_path / "other", name="south") as other:
+            set_up.seat(other, name="south")
+            laid.combiner.orphaned(25)
+            await set_up.attached(other)
+            await until(lambda: not laid.combiner.roster.attached())
+            assert other.combiner.roster.attached()[0].client_id == "c0"
+
+
+@pytest.mark.parametrize("says", ["no combiner is up", "the reducer names no other"])
+async def test_a_client_whose_combiner_is_cut_off_stays_when_there_is_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, says: str
+) -> None:
+    caplog.set_level("INFO")
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        set_up.live()
+        await set_up.attached()
+        (before,) = laid.combiner.roster.attached()
+        stream = before.stream
+        if "up" in says:
+            set_up.reducer.replies = [Reply.error(NoCombiner(says))]
+        laid.combiner.orphaned(25)
+        laid.combiner.orphaned(45)
+        await until(lambda: f"staying at combiner north: {says}" in caplog.text)
+        laid.combiner.orphaned(65)  # and it can be asked again
+        await until(lambda: caplog.text.count(f"staying at combiner north: {says}") >= 2)
+        (after,) = laid.combiner.roster.attached()
+        assert after.stream is stream
+
+
 async def test_waits_begin_short_again_after_a_welcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     welcomes = 0
 

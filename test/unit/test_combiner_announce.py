@@ -13,9 +13,10 @@ import pytest
 
 from fedn.combiner import announce as announcing
 from fedn.combiner.announce import announce
+from fedn.combiner.roster import Roster
 from fedn.combiner.rounds import Rounds
 from fedn.combiner.server import serve
-from fedn.errors import FednError, NameTaken, SessionRunning
+from fedn.errors import FednError, NameTaken, SessionRunning, Unavailable
 from fedn.storage.readiness import Readiness
 from fedn.wire.rest import async_client
 from test.unit.combiner_bench import settings, until
@@ -31,7 +32,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def say(address: str) -> None:
     async with async_client(address) as client:
-        await announce(client, **SAID, readiness=Readiness(None))
+        await announce(client, **SAID, readiness=Readiness(None), orphaned=lambda _: None)
 
 
 async def test_it_announces_again_and_again() -> None:
@@ -100,3 +101,32 @@ async def test_a_combiner_whose_name_is_taken_stops_with_the_reason(tmp_path: Pa
     async with RestStub(Reply.error(NameTaken("taken"))) as reducer:
         with pytest.raises(NameTaken):
             await asyncio.wait_for(serve(settings(tmp_path, reducer=reducer.address)), 15)
+
+
+async def test_clients_are_asked_to_look_for_another_combiner_while_the_reducer_stays_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcing, "ORPHAN_S", 0.05)
+    heard: list[str] = []
+    monkeypatch.setattr(Roster, "tell_all", lambda _, command: heard.append(command.reconsider.reason))
+    async with RestStub(Reply.error(Unavailable("its store is away"))) as reducer:
+        serving = asyncio.create_task(serve(settings(tmp_path, reducer=reducer.address)))
+        await until(lambda: len(heard) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(15):
+            await serving
+    assert "combiner north has not reached the reducer for" in heard[0]
+
+
+def test_an_absence_is_told_when_it_has_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, told = 100.0, list[float]()
+    monkeypatch.setattr("fedn.combiner.announce.time.monotonic", lambda: now)
+    absence = announcing.Absence(told.append)
+    for at, said in ((100, []), (119, []), (120, [20]), (130, [20]), (141, [20, 41]), (160, [20, 41])):
+        now = at
+        absence.goes_on()
+        assert told == said
+    absence.ends()
+    now = 1000.0
+    absence.goes_on()
+    assert told == [20, 41]

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x64n/wire/v1/combiner.proto\x12\x07\x66\x65\x64n.v1\"\xb6\x01\n\x0b\x43lientEvent\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.fedn.v1.HelloH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.fedn.v1.HeartbeatH\x00\x12)\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x15.fedn.v1.TaskAcceptedH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.fedn.v1.TaskProgressH\x00\x42\x07\n\x05\x65vent\"Y\n\x05Hello\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12!\n\x07profile\x18\x04 \x01(\x0b\x32\x10.fedn.v1.Profile\">\n\x07Profile\x12\x0c\n\x04\x63pus\x18\x01 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x0b\n\tHeartbeat\"\x1f\n\x0cTaskAccepted\x12\x0f\n\x07task_id\x18\x01 \x01(\t\".\n\x0cTaskProgress\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\"\xd0\x01\n\x0f\x43ombinerCommand\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x10.fedn.v1.WelcomeH\x00\x12\x1f\n\x03run\x18\x02 \x01(\x0b\x32\x10.fedn.v1.RunTaskH\x00\x12%\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x13.fedn.v1.CancelTaskH\x00\x12$\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x13.fedn.v1.RoundEndedH\x00\x12\x1f\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x0e.fedn.v1.DrainH\x00\x42\t\n\x07\x63ommand\"0\n\x07Welcome\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12\x13\n\x0bheartbeat_s\x18\x02 \x01(\x01\"\x9f\x02\n\x07RunTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x1f\n\x04kind\x18\x03 \x01(\x0e\x32\x11.fedn.v1.TaskKind\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x04\x12\x0f\n\x07package\x18\x06 \x01(\t\x12\x14\n\x0cpackage_size\x18\x07 \x01(\x04\x12\x0c\n\x04seed\x18\x08 \x01(\r\x12\x14\n\x0csession_seed\x18\t \x01(\r\x12\r\n\x05round\x18\n \x01(\r\x12\x12\n\nsession_id\x18\x0b \x01(\t\x12\x14\n\x0ctime_limit_s\x18\x0c \x01(\x01\x12\x10\n\x08settings\x18\r \x01(\t\x12\x17\n\x0f\x63lient_settings\x18\x0e \x01(\t\"-\n\nCancelTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\nRoundEnded\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12\x11\n\tcommitted\x18\x02 \x01(\x08\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xfc\x01\n\nTaskResult\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x10\n\x08round_id\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12!\n\x06update\x18\x05 \x01(\x0b\x32\x0f.fedn.v1.UpdateH\x00\x12)\n\nvalidation\x18\x06 \x01(\x0b\x32\x13.fedn.v1.ValidationH\x00\x12#\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x10.fedn.v1.FailureH\x00\x12)\n\nprediction\x18\x08 \x01(\x0b\x32\x13.fedn.v1.PredictionH\x00\x42\t\n\x07outcome\"\xa0\x01\n\x06Update\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x03\x12-\n\x07metrics\x18\x04 \x03(\x0b\x32\x1c.fedn.v1.Update.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x99\x01\n\nValidation\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x31\n\x07metrics\x18\x03 \x03(\x0b\x32 .fedn.v1.Validation.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"5\n\nPrediction\x12\x13\n\x0bpredictions\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\"<\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x03 \x01(\t\"9\n\x07Receipt\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*i\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_KIND_TRAIN\x10\x01\x12\x16\n\x12TASK_KIND_VALIDATE\x10\x02\x12\x15\n\x11TASK_KIND_PREDICT\x10\x03\x32y\n\x08\x43ombiner\x12<\n\x06\x41ttach\x12\x14.fedn.v1.ClientEvent\x1a\x18.fedn.v1.CombinerCommand(\x01\x30\x01\x12/\n\x06Submit\x12\x13.fedn.v1.TaskResult\x1a\x10.fedn.v1.Receiptb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x66\x65\x64n/wire/v1/combiner.proto\x12\x07\x66\x65\x64n.v1\"\xb6\x01\n\x0b\x43lientEvent\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x0e.fedn.v1.HelloH\x00\x12\'\n\theartbeat\x18\x02 \x01(\x0b\x32\x12.fedn.v1.HeartbeatH\x00\x12)\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x15.fedn.v1.TaskAcceptedH\x00\x12)\n\x08progress\x18\x04 \x01(\x0b\x32\x15.fedn.v1.TaskProgressH\x00\x42\x07\n\x05\x65vent\"Y\n\x05Hello\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12!\n\x07profile\x18\x04 \x01(\x0b\x32\x10.fedn.v1.Profile\">\n\x07Profile\x12\x0c\n\x04\x63pus\x18\x01 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12\x0f\n\x07version\x18\x03 \x01(\t\"\x0b\n\tHeartbeat\"\x1f\n\x0cTaskAccepted\x12\x0f\n\x07task_id\x18\x01 \x01(\t\".\n\x0cTaskProgress\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05phase\x18\x02 \x01(\t\"\xfb\x01\n\x0f\x43ombinerCommand\x12#\n\x07welcome\x18\x01 \x01(\x0b\x32\x10.fedn.v1.WelcomeH\x00\x12\x1f\n\x03run\x18\x02 \x01(\x0b\x32\x10.fedn.v1.RunTaskH\x00\x12%\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x13.fedn.v1.CancelTaskH\x00\x12$\n\x05\x65nded\x18\x04 \x01(\x0b\x32\x13.fedn.v1.RoundEndedH\x00\x12\x1f\n\x05\x64rain\x18\x05 \x01(\x0b\x32\x0e.fedn.v1.DrainH\x00\x12)\n\nreconsider\x18\x06 \x01(\x0b\x32\x13.fedn.v1.ReconsiderH\x00\x42\t\n\x07\x63ommand\"0\n\x07Welcome\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12\x13\n\x0bheartbeat_s\x18\x02 \x01(\x01\"\x9f\x02\n\x07RunTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x1f\n\x04kind\x18\x03 \x01(\x0e\x32\x11.fedn.v1.TaskKind\x12\r\n\x05model\x18\x04 \x01(\t\x12\x12\n\nmodel_size\x18\x05 \x01(\x04\x12\x0f\n\x07package\x18\x06 \x01(\t\x12\x14\n\x0cpackage_size\x18\x07 \x01(\x04\x12\x0c\n\x04seed\x18\x08 \x01(\r\x12\x14\n\x0csession_seed\x18\t \x01(\r\x12\r\n\x05round\x18\n \x01(\r\x12\x12\n\nsession_id\x18\x0b \x01(\t\x12\x14\n\x0ctime_limit_s\x18\x0c \x01(\x01\x12\x10\n\x08settings\x18\r \x01(\t\x12\x17\n\x0f\x63lient_settings\x18\x0e \x01(\t\"-\n\nCancelTask\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"1\n\nRoundEnded\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12\x11\n\tcommitted\x18\x02 \x01(\x08\"\x17\n\x05\x44rain\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1c\n\nReconsider\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\xfc\x01\n\nTaskResult\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x10\n\x08round_id\x18\x03 \x01(\t\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12!\n\x06update\x18\x05 \x01(\x0b\x32\x0f.fedn.v1.UpdateH\x00\x12)\n\nvalidation\x18\x06 \x01(\x0b\x32\x13.fedn.v1.ValidationH\x00\x12#\n\x07\x66\x61ilure\x18\x07 \x01(\x0b\x32\x10.fedn.v1.FailureH\x00\x12)\n\nprediction\x18\x08 \x01(\x0b\x32\x13.fedn.v1.PredictionH\x00\x42\t\n\x07outcome\"\xa0\x01\n\x06Update\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\x12\x14\n\x0cnum_examples\x18\x03 \x01(\x03\x12-\n\x07metrics\x18\x04 \x03(\x0b\x32\x1c.fedn.v1.Update.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x99\x01\n\nValidation\x12\x12\n\nbase_model\x18\x01 \x01(\t\x12\x14\n\x0cnum_examples\x18\x02 \x01(\x03\x12\x31\n\x07metrics\x18\x03 \x03(\x0b\x32 .fedn.v1.Validation.MetricsEntry\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"5\n\nPrediction\x12\x13\n\x0bpredictions\x18\x01 \x01(\t\x12\x12\n\nbase_model\x18\x02 \x01(\t\"<\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x03 \x01(\t\"9\n\x07Receipt\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x08\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t*i\n\x08TaskKind\x12\x19\n\x15TASK_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fTASK_KIND_TRAIN\x10\x01\x12\x16\n\x12TASK_KIND_VALIDATE\x10\x02\x12\x15\n\x11TASK_KIND_PREDICT\x10\x03\x32y\n\x08\x43ombiner\x12<\n\x06\x41ttach\x12\x14.fedn.v1.ClientEvent\x1a\x18.fedn.v1.CombinerCommand(\x01\x30\x01\x12/\n\x06Submit\x12\x13.fedn.v1.TaskResult\x1a\x10.fedn.v1.Receiptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATE_METRICSENTRY']._serialized_options = b'8\001'
   _globals['_VALIDATION_METRICSENTRY']._loaded_options = None
   _globals['_VALIDATION_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TASKKIND']._serialized_start=1898
-  _globals['_TASKKIND']._serialized_end=2003
+  _globals['_TASKKIND']._serialized_start=1971
+  _globals['_TASKKIND']._serialized_end=2076
   _globals['_CLIENTEVENT']._serialized_start=41
   _globals['_CLIENTEVENT']._serialized_end=223
   _globals['_HELLO']._serialized_start=225
@@ -50,33 +50,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKPROGRESS']._serialized_start=426
   _globals['_TASKPROGRESS']._serialized_end=472
   _globals['_COMBINERCOMMAND']._serialized_start=475
-  _globals['_COMBINERCOMMAND']._serialized_end=683
-  _globals['_WELCOME']._serialized_start=685
-  _globals['_WELCOME']._serialized_end=733
-  _globals['_RUNTASK']._serialized_start=736
-  _globals['_RUNTASK']._serialized_end=1023
-  _globals['_CANCELTASK']._serialized_start=1025
-  _globals['_CANCELTASK']._serialized_end=1070
-  _globals['_ROUNDENDED']._serialized_start=1072
-  _globals['_ROUNDENDED']._serialized_end=1121
-  _globals['_DRAIN']._serialized_start=1123
-  _globals['_DRAIN']._serialized_end=1146
-  _globals['_TASKRESULT']._serialized_start=1149
-  _globals['_TASKRESULT']._serialized_end=1401
-  _globals['_UPDATE']._serialized_start=1404
-  _globals['_UPDATE']._serialized_end=1564
-  _globals['_UPDATE_METRICSENTRY']._serialized_start=1518
-  _globals['_UPDATE_METRICSENTRY']._serialized_end=1564
-  _globals['_VALIDATION']._serialized_start=1567
-  _globals['_VALIDATION']._serialized_end=1720
-  _globals['_VALIDATION_METRICSENTRY']._serialized_start=1518
-  _globals['_VALIDATION_METRICSENTRY']._serialized_end=1564
-  _globals['_PREDICTION']._serialized_start=1722
-  _globals['_PREDICTION']._serialized_end=1775
-  _globals['_FAILURE']._serialized_start=1777
-  _globals['_FAILURE']._serialized_end=1837
-  _globals['_RECEIPT']._serialized_start=1839
-  _globals['_RECEIPT']._serialized_end=1896
-  _globals['_COMBINER']._serialized_start=2005
-  _globals['_COMBINER']._serialized_end=2126
+  _globals['_COMBINERCOMMAND']._serialized_end=726
+  _globals['_WELCOME']._serialized_start=728
+  _globals['_WELCOME']._serialized_end=776
+  _globals['_RUNTASK']._serialized_start=779
+  _globals['_RUNTASK']._serialized_end=1066
+  _globals['_CANCELTASK']._serialized_start=1068
+  _globals['_CANCELTASK']._serialized_end=1113
+  _globals['_ROUNDENDED']._serialized_start=1115
+  _globals['_ROUNDENDED']._serialized_end=1164
+  _globals['_DRAIN']._serialized_start=1166
+  _globals['_DRAIN']._serialized_end=1189
+  _globals['_RECONSIDER']._serialized_start=1191
+  _globals['_RECONSIDER']._serialized_end=1219
+  _globals['_TASKRESULT']._serialized_start=1222
+  _globals['_TASKRESULT']._serialized_end=1474
+  _globals['_UPDATE']._serialized_start=1477
+  _globals['_UPDATE']._serialized_end=1637
+  _globals['_UPDATE_METRICSENTRY']._serialized_start=1591
+  _globals['_UPDATE_METRICSENTRY']._serialized_end=1637
+  _globals['_VALIDATION']._serialized_start=1640
+  _globals['_VALIDATION']._serialized_end=1793
+  _globals['_VALIDATION_METRICSENTRY']._serialized_start=1591
+  _globals['_VALIDATION_METRICSENTRY']._serialized_end=1637
+  _globals['_PREDICTION']._serialized_start=1795
+  _globals['_PREDICTION']._serialized_end=1848
+  _globals['_FAILURE']._serialized_start=1850
+  _globals['_FAILURE']._serialized_end=1910
+  _globals['_RECEIPT']._serialized_start=1912
+  _globals['_RECEIPT']._serialized_end=1969
+  _globals['_COMBINER']._serialized_start=2078
+  _globals['_COMBINER']._serialized_end=2199
 # @@protoc_insertion_point(module_scope)

@@ -71,18 +71,20 @@ class TaskProgress(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., phase: _Optional[str] = ...) -> None: ...
 
 class CombinerCommand(_message.Message):
-    __slots__ = ("welcome", "run", "cancel", "ended", "drain")
+    __slots__ = ("welcome", "run", "cancel", "ended", "drain", "reconsider")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    RECONSIDER_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     run: RunTask
     cancel: CancelTask
     ended: RoundEnded
     drain: Drain
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., run: _Optional[_Union[RunTask, _Mapping]] = ..., cancel: _Optional[_Union[CancelTask, _Mapping]] = ..., ended: _Optional[_Union[RoundEnded, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    reconsider: Reconsider
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., run: _Optional[_Union[RunTask, _Mapping]] = ..., cancel: _Optional[_Union[CancelTask, _Mapping]] = ..., ended: _Optional[_Union[RoundEnded, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ..., reconsider: _Optional[_Union[Reconsider, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("combiner", "heartbeat_s")
@@ -141,6 +143,12 @@ class RoundEnded(_message.Message):
     def __init__(self, round_id: _Optional[str] = ..., committed: bool = ...) -> None: ...
 
 class Drain(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Reconsider(_message.Message):
     __slots__ = ("reason",)
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
