@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help setup sandbox test lint gpu bench proto docs clean
+.PHONY: help setup sandbox test faults lint gpu bench proto docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ sandbox: .venv/.run ## train test/digits on this machine: a reducer, two combine
 test: .venv/.dev ## run the whole suite, with coverage
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m pytest --cov --cov-report=term
+
+faults: .venv/.dev ## kill, end and freeze every process at every moment of a round; some 20 minutes
+	@$(BIN)/python -m test.faults
 
 lint: .venv/.dev ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

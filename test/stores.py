@@ -72,6 +72,17 @@ class StoreServer:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Its process, which leads a group of its own."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is only paused."""
+        return self._process is not None and self._process.poll() is None
+
     def pause(self) -> None:
         """It holds its connections, and answers nothing."""
         assert self._process is not None

@@ -128,13 +128,17 @@ class Network:
     roles: dict[str, Role] = field(default_factory=dict, repr=False)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30, verify=False), repr=False)
 
+    def program(self, name: str) -> list[str]:
+        """What is started for the role of this name; its arguments follow."""
+        return [sys.executable, "-m", "fedn"]
+
     def run(self, name: str, *arguments: object, **environ: str) -> Role:
         """Start `fedn <arguments>`; a name that ran before runs again, and its log goes on."""
         log = self.folder / f"{name}.log"
         made_here = {"FEDN_CLIENT_ENV_DIR": str(self.folder / "envs")}
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*self.before.get(name, ()), sys.executable, "-m", "fedn", *map(str, arguments)],
+                [*self.before.get(name, ()), *self.program(name), *map(str, arguments)],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
