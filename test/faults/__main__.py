@@ -6,42 +6,56 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from test.faults.lose import lose
+from test.faults.losses import Loss
 from test.faults.play import Found, play, undisturbed
-from test.faults.rows import Row, rows
+from test.faults.rows import Ground
 from test.faults.site import Site, site
-from test.faults.table import heading, line, summary
+from test.faults.table import EVERYTHING, Fault, heading, line, summary
 from test.system.network import command
+
+LOSS_GRACE_S = 1.0  # in the losses, a client that stays away is given up after so long
 
 
 class Sites:
-    """One site for each kind of stores, made when a row needs it, and anew after a row that was not as expected."""
+    """A site of the kind that a row needs; another one after a row that was not as expected."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stack = ExitStack()
         self._site: Site | None = None
-        self._stores = False
+        self._ground: Ground | None = None
         self._count = 0
         self.expected: list[str] = []
 
-    def take(self, *, stores: bool) -> Site:
+    def take(self, ground: Ground) -> Site:
         """A site of that kind that is well."""
-        if self._site is None or self._stores != stores:
+        if self._site is None or self._ground != ground:
             self.verified()
             self.drop()
-            self._count, self._stores = self._count + 1, stores
-            self._site = self._stack.enter_context(site(self._folder / str(self._count), stores=stores))
+            self._count, self._ground = self._count + 1, ground
+            grace = {"grace_s": LOSS_GRACE_S} if ground == "losses" else {}
+            made = site(self._folder / str(self._count), stores=ground == "stores", **grace)
+            self._site = self._stack.enter_context(made)
             models = undisturbed(self._site)
             assert self.expected in ([], models), "two undisturbed networks have made different models"
             self.expected = models
         return self._site
+
+    def play(self, fault: Fault) -> tuple[Found, Path]:
+        """One row; what was found, and the folder of its logs."""
+        here = self.take(fault.ground)
+        found = lose(here, fault) if isinstance(fault, Loss) else play(here, fault, self.expected)
+        if not found.holds:
+            self.drop()
+        return found, here.folder
 
     def verified(self) -> None:
         """The whole trail of the present site holds, with all lineages that its rows have begun (I5)."""
@@ -55,20 +69,11 @@ class Sites:
         self._site = None
 
 
-def chosen(words: Sequence[str]) -> list[Row]:
-    """The rows in whose name all of the words are, those over the embedded stores first."""
-    found = [row for row in rows() if all(word.lower() in row.name.lower() for word in words)]
-    return sorted(found, key=lambda row: (row.needs_stores, row.isolation))
-
-
-def play_all(wanted: Sequence[Row], sites: Sites) -> Iterator[tuple[Row, Found, Path]]:
-    """One after another."""
-    for row in wanted:
-        here = sites.take(stores=row.needs_stores)
-        found = play(here, row, sites.expected)
-        yield row, found, here.folder
-        if not found.holds:
-            sites.drop()
+def chosen(words: Sequence[str]) -> list[Fault]:
+    """The rows in whose name all of the words are; those that are played on one site follow each other."""
+    found = [fault for fault in EVERYTHING if all(word.lower() in fault.name.lower() for word in words)]
+    grounds = list(dict.fromkeys(fault.ground for fault in found))
+    return sorted(found, key=lambda fault: (grounds.index(fault.ground), getattr(fault, "isolation", "worker")))
 
 
 @click.command()
@@ -79,22 +84,26 @@ def main(only: tuple[str, ...], json_file: Path | None, only_list: bool) -> None
     """Kill, end and freeze each process of a real network at each moment of a round, and compare the models."""
     wanted = chosen(only)
     if only_list:
-        click.echo("\n".join(row.name for row in wanted))
+        click.echo("\n".join(fault.name for fault in wanted))
         return
     started, results = time.monotonic(), []
     folder = Path(tempfile.mkdtemp(prefix="fedn-faults-"))
     sites = Sites(folder)
     click.echo(heading())
     try:
-        for row, found, logs in play_all(wanted, sites):
-            click.echo(line(row, found, logs))
-            results.append((row, found))
+        for fault in wanted:
+            found, logs = sites.play(fault)
+            click.echo(line(fault, found, logs))
+            results.append((fault, found))
         sites.verified()
     finally:
         sites.drop()
-    click.echo(summary((found for _, found in results), time.monotonic() - started))
+    click.echo(summary([found for _, found in results], time.monotonic() - started))
     if json_file is not None:
-        told = [{"row": asdict(row) | {"name": row.name}} | asdict(found) for row, found in results]
+        told = [
+            {"name": f.name, "when": f.when, "who": f.victim, "how": f.how, "expected": f.wanted} | asdict(found)
+            for f, found in results
+        ]
         json_file.write_text(json.dumps(told, indent=2) + "\n")
     sys.exit(not all(found.holds for _, found in results))
 

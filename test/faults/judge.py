@@ -128,7 +128,8 @@ def sampled_in_fractions(paths: Iterable[Path], weights: Sequence[int], model: P
     values = [load_tensors(path)["w"] for path in paths]
     mean = load_tensors(model)["w"]
     for k in SAMPLE:
-        exact = sum(Fraction(w) * Fraction(float(v[k])) for w, v in zip(weights, values, strict=True)) / sum(weights)
+        terms = (Fraction(w) * Fraction(float(v[k])) for w, v in zip(weights, values, strict=True))
+        exact = sum(terms, Fraction()) / sum(weights)
         off = abs(Fraction(float(mean[k])) - exact)
         for toward in (-np.inf, np.inf):
             other = np.nextafter(mean[k], np.float32(toward))
@@ -138,9 +139,8 @@ def sampled_in_fractions(paths: Iterable[Path], weights: Sequence[int], model: P
 
 def no_tracebacks(site: Site, since: Mapping[str, int]) -> Wrong:
     """Nothing went wrong that nobody had thought of."""
-    for name, role in site.roles.items():
-        text = role.log.read_bytes()[since.get(name, 0) :].decode(errors="replace")
-        lines = text.splitlines()
+    for name in site.roles:
+        lines = site.said(name, since).splitlines()
         for number, line in enumerate(lines):
             if line.startswith("Traceback"):
                 end = itertools.takewhile(lambda text: text.startswith(" "), lines[number + 1 :])

@@ -34,7 +34,7 @@ class Found:
 
     wrong: tuple[str, ...]
     seconds: float
-    model: str = ""
+    outcome: str = ""
 
     @property
     def holds(self) -> bool:
@@ -81,15 +81,17 @@ def play(site: Site, row: Row, expected: Sequence[str]) -> Found:
             session = ended(site, session_id)
         finally:
             halt.go()
+        if row.who == "leader" and row.how == "SIGSTOP":  # what it still writes is judged too
+            until(lambda: "leads no more" in site.said("reducer", logs), "the former leader gives up", within=REACH_S)
         wrong = [
             *judge.session_is_whole(site, session, clients=len(HOMES)),
             *judge.models_are(session, expected),
             *after(site, session, since, logs),
         ]
-        model = str((judge.models(session) or [""])[-1])
+        outcome = f"model {(judge.models(session) or ['none'])[-1][:12]}"
     except AssertionError as error:
-        wrong, model = [str(error)], ""
-    return Found(tuple(wrong), time.monotonic() - started, model)
+        wrong, outcome = [str(error)], ""
+    return Found(tuple(wrong), time.monotonic() - started, outcome)
 
 
 def ended(site: Site, session_id: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Literal
 Who = Literal["reducer", "leader", "combiner", "client", "child", "mongo", "s3"]
 How = Literal["kill -9", "SIGTERM", "SIGSTOP"]
 Isolation = Literal["worker", "process"]
+Ground = Literal["embedded", "stores", "losses"]  # the embedded stores; servers; and clients that are given up soon
 
 WHO: Mapping[Who, str] = MappingProxyType(
     {
@@ -101,15 +102,24 @@ class Row:
         return choices.get(self.who, choices[""])
 
     @property
-    def name(self) -> str:
-        """The row in words, unique."""
-        way = " (isolation: process)" if self.isolation == "process" else ""
-        return f"{self.who}{way}, {self.when}, {self.how}"
+    def victim(self) -> str:
+        """Who is hit, in words."""
+        return f"{self.who} (process)" if self.isolation == "process" else self.who
 
     @property
-    def needs_stores(self) -> bool:
-        """Whether the stores must be servers of their own."""
-        return self.who in STORES
+    def name(self) -> str:
+        """The row in words, unique."""
+        return f"{self.victim}, {self.when}, {self.how}"
+
+    @property
+    def wanted(self) -> str:
+        """What is expected, in words."""
+        return "the same model"
+
+    @property
+    def ground(self) -> Ground:
+        """Which kind of network is hit."""
+        return "stores" if self.who in STORES else "embedded"
 
 
 def rows() -> Iterator[Row]:

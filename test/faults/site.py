@@ -180,7 +180,7 @@ class Site(Network):
 
     def reached(self, halt: Halt, within: float) -> int:
         """Wait until it halts; the process that does."""
-        return until(halt.reached, f"{halt.role} comes to {halt.point!r}", within=within)
+        return until(lambda: halt.reached() or 0, f"{halt.role} comes to {halt.point!r}", within=within)
 
     def leader(self) -> int:
         """The process of the reducer's worker that leads."""
@@ -193,6 +193,10 @@ class Site(Network):
     def logs(self) -> dict[str, int]:
         """How long each role's log is."""
         return {name: role.log.stat().st_size for name, role in self.roles.items()}
+
+    def said(self, name: str, since: Mapping[str, int]) -> str:
+        """What a role has logged since then."""
+        return self.roles[name].log.read_bytes()[since.get(name, 0) :].decode(errors="replace")
 
     def down(self) -> None:
         """Kill whatever is left."""

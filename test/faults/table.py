@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
+from typing import TypeAlias
 
 import click
 
+from test.faults.losses import LOSSES, Loss
 from test.faults.play import Found
-from test.faults.rows import WHO, Row, rows
+from test.faults.rows import Row, rows
 
-WHEN_WIDTH = max(len(row.when) for row in rows())
-WHO_WIDTH = max(len(who) for who in WHO) + len(" (process)")
+Fault: TypeAlias = Row | Loss
+
+EVERYTHING: tuple[Fault, ...] = (*rows(), *LOSSES)
+WHEN, VICTIM, HOW, WANTED = (
+    max(len(str(getattr(fault, name))) for fault in EVERYTHING) for name in ("when", "victim", "how", "wanted")
+)
+FOUND = 18
 TICK, CROSS = click.style("✓", fg="green"), click.style("✗", fg="red")
+
+
+def columns(when: str, victim: str, how: str, wanted: str, found: str, seconds: str) -> str:
+    """One line, aligned."""
+    return f"{when:<{WHEN}}  {victim:<{VICTIM}}  {how:<{HOW}}  {wanted:<{WANTED}}  {found:<{FOUND}}  {seconds:>5}"
 
 
 def heading() -> str:
     """The line above the rows."""
-    return f"  {'when':<{WHEN_WIDTH}}  {'who':<{WHO_WIDTH}}  {'how':<8}  {'expected':<15}  {'found':<15}  {'s':>5}"
+    return click.style(f"  {columns('when', 'who', 'how', 'expected', 'found', 's')}", bold=True)
 
 
-def line(row: Row, found: Found, logs: Path) -> str:
+def line(fault: Fault, found: Found, logs: Path) -> str:
     """One row, and below it what is wrong."""
-    who = row.who + (" (process)" if row.isolation == "process" else "")
-    what = f"model {found.model[:9]}" if found.holds else "DIFFERS"
-    said = f"{row.when:<{WHEN_WIDTH}}  {who:<{WHO_WIDTH}}  {row.how:<8}  {'the same model':<15}  {what:<15}"
-    text = f"{TICK if found.holds else CROSS} {said}  {found.seconds:5.1f}"
-    return "\n".join(
-        [text, *(f"    {sentence}" for sentence in found.wrong), *([] if found.holds else [f"    {logs}"])]
-    )
+    what = columns(fault.when, fault.victim, fault.how, fault.wanted, found.outcome, f"{found.seconds:.1f}")
+    if found.holds:
+        return f"{TICK} {what}"
+    return "\n".join([f"{CROSS} {what}", *(f"    {sentence}" for sentence in found.wrong), f"    logs: {logs}"])
 
 
-def summary(found: Iterable[Found], seconds: float) -> str:
+def summary(found: Collection[Found], seconds: float) -> str:
     """The last line."""
-    everything = list(found)
-    wrong = sum(not each.holds for each in everything)
-    verdict = "all as expected" if not wrong else f"{wrong} not as expected"
-    return f"{len(everything)} rows, {verdict}, in {int(seconds // 60)} min {seconds % 60:.0f} s"
+    wrong = sum(not each.holds for each in found)
+    verdict = "all as expected" if not wrong else f"{wrong} NOT as expected"
+    return f"{len(found)} rows, {verdict}, in {int(seconds // 60)} min {seconds % 60:.0f} s"
