@@ -72,8 +72,7 @@ class Transfers:
 
         async def attempt() -> None:
             stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
-            async with rpc_errors(unreachable=CombinerUnreachable):
-                receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+            receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
 
         try:
             await self._persist(attempt, give_up)
@@ -84,13 +83,14 @@ class Transfers:
             log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], give_up: GiveUp) -> None:
-        async def renewed() -> None:
+        async def attempted() -> None:
             try:
-                await attempt()
+                async with rpc_errors(unreachable=CombinerUnreachable):
+                    await attempt()
             except Unauthenticated as error:
                 raise (Unavailable(error.reason) if self._renews else error) from None
 
-        await until_done(renewed, give_up=give_up, progressed=lambda: self._moved)
+        await until_done(attempted, give_up=give_up, progressed=lambda: self._moved)
 
     def _count(self, moved: int) -> None:
         self._moved += moved

@@ -101,3 +101,5 @@ async def rpc_errors(*, unreachable: type[FednError]) -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error, unreachable=unreachable) from error
+    except grpc.aio.UsageError as error:  # whoever owns the channel has closed it at this very moment
+        raise unreachable(f"the connection was lost: {error}") from error

@@ -40,7 +40,7 @@ class Halt:
         """Ask the role to halt when it next comes to the point, and all in `where` is so."""
         for suffix in ("claimed", "reached", "go"):
             self.file(suffix).unlink(missing_ok=True)
-        write_whole(self.file("ask"), json.dumps(where))
+        write_whole(self.file("ask"), json.dumps(dict(where)))
 
     def reached(self) -> int | None:
         """The process that halts there, once one does."""

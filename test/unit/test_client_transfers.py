@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from fedn.client.link import Connection, Link
 from fedn.client.transfers import Transfers
+from fedn.wire.channel import dial
+from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.combiner_bench import table
 
 TENSORS = {"w": np.ones(100_000, np.float32)}
@@ -29,3 +32,36 @@ async def test_an_upload_waits_for_a_connection(tmp_path: Path) -> None:
         link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
         await uploading
         assert laid.combiner.shelf.find(digest) is not None
+
+
+@pytest.mark.parametrize("what", ["fetch", "upload", "submit"])
+async def test_a_channel_that_is_closed_when_it_is_used_is_a_lost_connection(tmp_path: Path, what: str) -> None:
+    """The agent closes it as its stream ends, and what was about to use it goes on over the next one (I9)."""
+    async with table(tmp_path) as laid:
+        await laid.stage(TENSORS)
+        await laid.hand("c").attach()
+        await laid.start("c")
+        await laid.hand("c").task()
+        link, closed = Link(), dial(laid.combiner.address)
+        await closed.close()
+        link.connect(Connection(laid.combiner.address, closed, asyncio.Queue()))
+        path, digest = laid.write({"w": TENSORS["w"] * 2})
+        transfers = Transfers(link, identity="c", stall_timeout_s=10)
+        failure = pb.TaskResult(
+            client_id="c", task_id="r1.c", round_id="r1", failure=pb.Failure(code="internal", reason="a test")
+        )
+
+        def on_the_next() -> bool:
+            link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
+            return False
+
+        match what:
+            case "fetch":
+                await transfers.fetch(laid.model, laid.model_size, tmp_path / "fetched", give_up=on_the_next)
+                assert (tmp_path / "fetched").stat().st_size == laid.model_size
+            case "upload":
+                await transfers.upload(path, digest, "r1", give_up=on_the_next)
+                assert laid.combiner.shelf.find(digest) is not None
+            case "submit":
+                await transfers.submit(failure, give_up=on_the_next)
+                assert [c.reason for c in (await laid.outcome()).clients] == ["a test"]
