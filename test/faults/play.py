@@ -88,7 +88,7 @@ def play(site: Site, row: Row, expected: Sequence[str]) -> Found:
             *judge.models_are(session, expected),
             *after(site, session, since, logs),
         ]
-        outcome = f"model {(judge.models(session) or ['none'])[-1][:12]}"
+        outcome = f"model {str((judge.models(session) or ['none'])[-1])[:12]}"
     except AssertionError as error:
         wrong, outcome = [str(error)], ""
     return Found(tuple(wrong), time.monotonic() - started, outcome)
