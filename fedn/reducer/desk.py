@@ -18,7 +18,7 @@ from fedn.reducer.predictions import Predictions
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
-from fedn.storage.folder import LOCK, hold_slot, prepare
+from fedn.storage.folder import hold_slot, prepare
 from fedn.storage.opening import open_blobs, open_state
 from fedn.storage.state import State
 from fedn.trail.export import Export
@@ -36,9 +36,9 @@ class Desk:
     settings: ReducerSettings
     state: State
     blobs: Blobs
-    scratch: Path
-    lock: int
+    scratch: Path  # of this process alone: a leader that was replaced may still tidy up its own
     uploads: Path
+    lock: int
     trail: Trail
     sessions: Sessions
     predictions: Predictions
@@ -50,16 +50,14 @@ class Desk:
         """The stores that the settings name, and the folders for work on this machine."""
         root = prepare(settings.dir)
         state, blobs = open_state(settings), open_blobs(settings)
-        uploads = prepare(root / "uploads")
-        # A leader that was only frozen may still be at work in its own, beside the one that has taken over.
-        scratch, lock = hold_slot(prepare(root / "scratch"))
+        slot, lock = hold_slot(prepare(root / "scratch"))
         return Desk(
             settings=settings,
             state=state,
             blobs=blobs,
-            scratch=scratch,
+            scratch=prepare(slot / "blobs"),
+            uploads=prepare(root / "uploads"),
             lock=lock,
-            uploads=uploads,
             trail=Trail(state),
             sessions=Sessions(state),
             predictions=Predictions(state),
@@ -67,7 +65,7 @@ class Desk:
         )
 
     def close(self) -> None:
-        """Close the stores, give the scratch folder up."""
+        """Close the stores; another process may have the scratch folder."""
         self.state.close()
         os.close(self.lock)
 
@@ -92,7 +90,7 @@ class Desk:
         return path
 
     def has(self, digest: str) -> bool:
-        """True when the scratch folder holds the blob. What another process left is checked: nothing here is synced."""
+        """True when the scratch folder holds the blob. What an earlier process left is checked: nothing is synced."""
         path = self.scratch / digest
         if not path.exists():
             return False
@@ -164,5 +162,5 @@ class Desk:
         """Delete scratch files but those named."""
         self.whole.intersection_update(keep)
         for path in self.scratch.iterdir():
-            if path.name not in keep | {LOCK}:
+            if path.name not in keep:
                 path.unlink(missing_ok=True)

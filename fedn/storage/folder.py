@@ -11,8 +11,6 @@ from pathlib import Path
 
 from fedn.errors import Conflict, FolderUnusable
 
-LOCK = "lock"
-
 
 def prepare(folder: Path) -> Path:
     """Make the folder and its parents and prove that it can be written. Raises FolderUnusable."""
@@ -32,7 +30,7 @@ def hold(folder: Path) -> int:
 
     Raises Conflict when it is held, FolderUnusable where files cannot be locked.
     """
-    path = folder / LOCK
+    path = folder / "lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:

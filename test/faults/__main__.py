@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -25,9 +26,10 @@ def chosen(words: Sequence[str]) -> list[Fault]:
 
 @click.command()
 @click.option("--only", multiple=True, metavar="WORDS", help="Only rows whose name has these words; may be repeated.")
+@click.option("--times", default=1, help="Play each row so often, to hunt what happens rarely.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write what was found to this file.")
 @click.option("--list", "only_list", is_flag=True, help="Only name the rows.")
-def main(only: tuple[str, ...], json_file: Path | None, only_list: bool) -> None:
+def main(only: tuple[str, ...], times: int, json_file: Path | None, only_list: bool) -> None:
     """Kill, end and freeze each process of a real network at each moment of a round, and compare the models."""
     wanted = chosen(only)
     if only_list:
@@ -38,7 +40,7 @@ def main(only: tuple[str, ...], json_file: Path | None, only_list: bool) -> None
     sites = Sites(folder)
     click.echo(heading())
     try:
-        for fault in wanted:
+        for fault in itertools.chain.from_iterable(itertools.repeat(fault, times) for fault in wanted):
             found, logs = sites.play(fault)
             click.echo(line(fault, found, logs))
             results.append((fault, found))
