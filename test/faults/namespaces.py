@@ -28,7 +28,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from test.system.network import Network, Role, network
+from test.system.network import Network, Role, watched
 
 US = "us"
 NETWORK, ADMIN = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
@@ -170,7 +170,7 @@ def spread(folder: Path, **environ: str) -> Iterator[Spread]:
     """An empty network over namespaces; at the end no process and no namespace is left."""
     lan = Lan()
     try:
-        with network(folder, kind=Spread, **TOKENS | environ) as made:
+        with watched(Spread(folder, TOKENS | environ)) as made:
             made.lan = lan
             made.http = httpx.Client(timeout=30, headers={"Authorization": f"Bearer {ADMIN}"})
             yield made

@@ -195,8 +195,10 @@ class Network:
         """Upload the puppet's compute package and a seed model of zeros, with so many more that nobody trains."""
         package, seed = self.folder / "package.tar", self.folder / "seed.safetensors"
         create(load_project(project), package)
-        more = {"padding": np.zeros(padding, np.float32)} if padding else {}
-        write_model(seed, {"w": np.zeros(8, np.float32), "steps": np.zeros(1, np.int64)} | more)
+        model: dict[str, np.ndarray[Any, Any]] = {"w": np.zeros(8, np.float32), "steps": np.zeros(1, np.int64)}
+        if padding:
+            model["padding"] = np.zeros(padding, np.float32)
+        write_model(seed, model)
         for path, file in (("/context", package), ("/seed", seed)):
             sent = self.send(path, file.read_bytes())
             assert sent.status_code == httpx.codes.CREATED, sent.text
@@ -294,9 +296,15 @@ N = TypeVar("N", bound=Network)
 
 
 @contextmanager
-def network(folder: Path, kind: type[N] = Network, **environ: str) -> Iterator[N]:  # type: ignore[assignment]
-    """An empty network; on failure the end of every log is shown, and at the end no process is left."""
-    made = kind(folder, environ)
+def network(folder: Path, **environ: str) -> Iterator[Network]:
+    """An empty network, watched."""
+    with watched(Network(folder, environ)) as made:
+        yield made
+
+
+@contextmanager
+def watched(made: N) -> Iterator[N]:
+    """A network; on failure the end of every log is shown, and at the end no process is left."""
     try:
         yield made
     except BaseException:

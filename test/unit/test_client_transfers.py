@@ -46,7 +46,7 @@ async def test_a_channel_that_is_closed_when_it_is_used_is_a_lost_connection(tmp
         await closed.close()
         link.connect(Connection(laid.combiner.address, closed, asyncio.Queue()))
         path, digest = laid.write({"w": TENSORS["w"] * 2})
-        transfers = Transfers(link, identity="c", stall_timeout_s=10)
+        transfers = Transfers(link, identity="c", min_rate_bytes_s=100_000.0)
         failure = pb.TaskResult(
             client_id="c", task_id="r1.c", round_id="r1", failure=pb.Failure(code="internal", reason="a test")
         )

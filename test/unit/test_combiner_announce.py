@@ -32,7 +32,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def say(address: str) -> None:
     async with async_client(address) as client:
-        await announce(client, **SAID, readiness=Readiness(None), orphaned=lambda _: None)
+        await announce(
+            client,
+            name=SAID["name"],
+            identity=SAID["identity"],
+            address=SAID["address"],
+            readiness=Readiness(None),
+            orphaned=lambda _: None,
+        )
 
 
 async def test_it_announces_again_and_again() -> None:

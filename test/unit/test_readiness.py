@@ -88,7 +88,10 @@ async def test_a_combiner_is_ready_when_the_reducer_knows_it(tmp_path: Path, mon
     kept = Readiness(file)
     refusal = Reply.error(SessionRunning("a session is running"))
     async with RestStub(refusal) as reducer, async_client(reducer.address) as client:
-        task = asyncio.create_task(announce(client, name="north", identity="id", address="host:1", readiness=kept))
+        announcing_ = announce(
+            client, name="north", identity="id", address="host:1", readiness=kept, orphaned=lambda _: None
+        )
+        task = asyncio.create_task(announcing_)
         await until(lambda: "a session is running" in reason(file))
         reducer.replies = [Reply(201)]
         await until(lambda: reason(file) == "")
