@@ -174,7 +174,21 @@ class CombinerSettings(Settings):
     )
     drain_s: float = field(
         default=0.0,
-        metadata=rules("On SIGTERM, rounds that run here may end within this time.", unit="s", min=0, max=3600),
+        metadata=rules(
+            "On SIGTERM, rounds that run here may end within this time; then they are handed back.",
+            unit="s",
+            min=0,
+            max=3600,
+        ),
+    )
+    orphan_s: float = field(
+        default=20.0,
+        metadata=rules(
+            "Without the reducer for this long, clients are asked to look for another combiner.",
+            unit="s",
+            min=1,
+            max=86400,
+        ),
     )
     transfers_at_once: int = field(
         default=3, metadata=rules("Transfers that run at once; others wait in line.", min=1, max=1024)

@@ -17,7 +17,6 @@ from fedn.wire.rest import call
 log = logging.getLogger(__name__)
 
 AGAIN_S = 15.0
-ORPHAN_S = 20.0  # without the reducer: the clients are asked to look for another combiner
 MOST_S = 2.0  # between attempts while the reducer does not answer: there are few combiners, and many clients wait
 
 
@@ -29,14 +28,15 @@ async def announce(
     address: str,
     readiness: Readiness,
     orphaned: Callable[[float], None],
+    orphan_s: float,
     renews: bool = False,
 ) -> None:
     """Announce for ever. Raises NameTaken when another combiner goes by this name, AccessRefused for a wrong token.
 
-    With a token that `renews`, one that is refused is waited out: the file will have another. `orphaned` is told, and
-    told again, for how many seconds the reducer has been away.
+    With a token that `renews`, one that is refused is waited out: the file will have another. `orphaned` is told, each
+    time that another `orphan_s` seconds have passed, for how many the reducer has been away.
     """
-    waits, absence = delays(most=MOST_S), Absence(orphaned)
+    waits, absence = delays(most=MOST_S), Absence(orphaned, orphan_s)
     known = False
     while True:
         try:
@@ -62,14 +62,15 @@ async def announce(
         readiness.ready()
         absence.ends()
         known, waits = True, delays(most=MOST_S)
-        await asyncio.sleep(AGAIN_S)
+        await asyncio.sleep(min(AGAIN_S, orphan_s))
 
 
 class Absence:
-    """How long the reducer has been away; tells it each time another ORPHAN_S have passed."""
+    """How long the reducer has been away; tells it each time another `orphan_s` have passed."""
 
-    def __init__(self, orphaned: Callable[[float], None]) -> None:
+    def __init__(self, orphaned: Callable[[float], None], orphan_s: float) -> None:
         self._orphaned = orphaned
+        self._orphan_s = orphan_s
         self._since: float | None = None
         self._told = 0.0
 
@@ -78,7 +79,7 @@ class Absence:
         now = time.monotonic()
         if self._since is None:
             self._since = self._told = now
-        if now - self._told >= ORPHAN_S:
+        if now - self._told >= self._orphan_s:
             self._told = now
             self._orphaned(now - self._since)
 

@@ -37,7 +37,7 @@ from fedn.storage.sqlite import SqliteState
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import listen, new_server
-from fedn.wire.rest import async_client
+from fedn.wire.rest import TIMEOUT_S, async_client
 from fedn.wire.settings import TransferSettings
 from fedn.wire.v1 import blobs_pb2_grpc, combiner_pb2_grpc, control_pb2_grpc
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -146,7 +146,8 @@ async def serve(settings: CombinerSettings) -> None:
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
     await combiner.start()
-    async with async_client(settings.reducer, token=admins_token(settings)) as client:
+    patience_s = min(TIMEOUT_S, settings.orphan_s)
+    async with async_client(settings.reducer, token=admins_token(settings), timeout_s=patience_s) as client:
         announcing = asyncio.create_task(
             announce(
                 client,
@@ -155,6 +156,7 @@ async def serve(settings: CombinerSettings) -> None:
                 address=combiner.address,
                 readiness=combiner.readiness,
                 orphaned=combiner.orphaned,
+                orphan_s=settings.orphan_s,
                 renews=settings.admin_token_file is not None,
             )
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,41 @@ def test_a_reducer_that_is_cut_off_from_the_combiner_goes_on_with_the_round(apar
     apart.heal("reducer", "north")
     as_if_undisturbed(apart, apart.finished(session), tmp_path, names=BOTH)
     assert len(apart.runs()) == 4
+
+
+def test_a_partition_that_heals_late_counts_nothing_twice(tmp_path: Path) -> None:
+    """I1, I2: south is cut off from the reducer alone; fenced, it goes on with its clients until they are sent for.
+
+    It has accepted the update of the one, which sends it again to north; it comes back after the round has gone on.
+    """
+    impatient = {"FEDN_REDUCER_COMBINER_GRACE_S": "8", "FEDN_COMBINER_ORPHAN_S": "2", "FEDN_COMBINER_PORT": "8091"}
+    with spread(tmp_path, **WATCHFUL | impatient) as net:
+        net.up(combiners=("north", "south"), clients=4)
+        at_south = sorted(c["name"] for b in net.get("/")["combiners"] if b["name"] == "south" for c in b["clients"])
+        waits = net.moves(**{at_south[0]: "wait@1"})
+        session = net.start(rounds=2, clients_required=4, round_timeout=120, settings=waits)
+        until(lambda: accepted_at(net, session, "south") == 1, "south has accepted what one of its clients sent")
+        trains(net, session, 4)
+        net.cut("reducer", "south")
+        for name in at_south:
+            net.roles[name].says("leaving combiner south: the reducer names north")
+        until(lambda: net.round(session, 1)["epoch"] >= 3, "they are given to north")
+        net.heal("reducer", "south")
+        until(lambda: all(c["up"] for c in net.get("/")["combiners"]), "south is back")
+        (net.folder / "go").touch()
+        ended = net.finished(session)
+        as_if_undisturbed(net, ended, tmp_path, names=["c0", "c1", "c2", "c3"])
+        assert {line["combiner"] for line in net.clients_of(session, 1).values()} == {"north"}
+        assert len(net.runs()) == 8, "nothing was trained twice"
+        assert net.roles["south"].alive
+        assert net.post("/api/v1/trail/verify").is_success
+
+
+def accepted_at(net: Spread, session: str, combiner: str) -> int:
+    """How many answers a combiner has accepted in the session's first round, by its own journal."""
+    with closing(sqlite3.connect(net.folder / combiner / "journal.db")) as journal:
+        rows = journal.execute("select * from journal_updates").fetchall()
+    return sum(f"{session}.1.train.1" in str(row) for row in rows)
 
 
 def test_a_session_over_ways_that_lose_packets(apart: Spread, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ async def say(address: str) -> None:
             address=SAID["address"],
             readiness=Readiness(None),
             orphaned=lambda _: None,
+            orphan_s=20.0,
         )
 
 

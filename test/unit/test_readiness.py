@@ -89,7 +89,13 @@ async def test_a_combiner_is_ready_when_the_reducer_knows_it(tmp_path: Path, mon
     refusal = Reply.error(SessionRunning("a session is running"))
     async with RestStub(refusal) as reducer, async_client(reducer.address) as client:
         announcing_ = announce(
-            client, name="north", identity="id", address="host:1", readiness=kept, orphaned=lambda _: None
+            client,
+            name="north",
+            identity="id",
+            address="host:1",
+            readiness=kept,
+            orphaned=lambda _: None,
+            orphan_s=20.0,
         )
         task = asyncio.create_task(announcing_)
         await until(lambda: "a session is running" in reason(file))

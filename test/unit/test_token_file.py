@@ -167,7 +167,7 @@ async def test_a_client_without_a_file_ends_as_it_should(tmp_path: Path) -> None
 async def test_a_combiner_that_is_refused_announces_itself_with_the_new_token(tmp_path: Path) -> None:
     shown = TokenFile(file(tmp_path, "admin", OLD)).shown
     said: dict[str, Any] = {"name": "north", "identity": "id", "address": "host:1"}
-    said |= {"readiness": Readiness(None), "orphaned": lambda _: None}
+    said |= {"readiness": Readiness(None), "orphaned": lambda _: None, "orphan_s": 20.0}
     async with (
         RestStub(Reply.error(Unauthenticated("no")), Reply()) as reducer,
         async_client(reducer.address, token=shown) as http,
