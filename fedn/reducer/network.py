@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
 from fedn.storage.state import State
 from fedn.wire.v1 import control_pb2 as control
+
+log = logging.getLogger(__name__)
 
 RECENT_S = 0.5
 
@@ -31,10 +34,13 @@ class Seen:
         """True when it takes new clients."""
         return self.report is not None and not self.report.draining
 
+    def rounds(self) -> Sequence[control.RunningRound]:
+        """The rounds that it has not been told the end of."""
+        return self.report.rounds if self.report is not None else []
+
     def awaits(self, round_id: str) -> list[str]:
         """The ids of the clients whose answers in this round it still waits for."""
-        rounds = self.report.rounds if self.report is not None else []
-        return [client for r in rounds if r.round_id == round_id for client in r.progress.busy]
+        return [client for r in self.rounds() if r.round_id == round_id for client in r.progress.busy]
 
     def clients(self) -> list[ConnectedClient]:
         """The clients that are attached to it."""
@@ -99,7 +105,23 @@ class Network:
         addresses = {c["address"] for c in known}
         self._links = {address: link for address, link in self._links.items() if address in addresses}
         self._found = {c["_id"]: c["address"] for c in known}
-        return list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
+        seen = list(await asyncio.gather(*(self._look(c["_id"], c["identity"], c["address"]) for c in known)))
+        await self._end_what_is_over(seen)
+        return seen
+
+    async def _end_what_is_over(self, seen: Sequence[Seen]) -> None:
+        """End the rounds that went on without a combiner, before it is said to be up: no client trains for them."""
+        for round_id in sorted({r.round_id for combiner in seen for r in combiner.rounds()}):
+            document = await asyncio.to_thread(self._state.get, "rounds", round_id)
+            if document is None or document["status"] == "started":
+                continue
+            for combiner in seen:
+                if any(r.round_id == round_id for r in combiner.rounds()):
+                    committed = document["status"] == "committed"
+                    try:
+                        await self.link(combiner.address).end(document["term"], round_id, committed=committed)
+                    except FednError as error:
+                        log.warning("ending round %s at %s: %s", round_id, combiner.name, error)
 
     async def recent(self) -> list[Seen]:
         """A survey at most RECENT_S old, shared by all who ask: a herd of clients costs one survey, not a herd."""

@@ -125,6 +125,28 @@ async def test_a_client_that_its_combiner_waits_for_is_followed_to_where_it_is(t
         await until(lambda: not laid.combiners["b"].rounds.known())
 
 
+async def test_a_combiner_without_which_a_round_went_on_is_told_its_end_before_it_is_said_to_be_up(
+    tmp_path: Path,
+) -> None:
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        client = await laid.client("c0", "a", hangs)
+        round_ = running(laid, laid.plan(client))
+        await soon(client.given.wait())
+        await cancelled(round_)
+        there = laid.combiners["a"].rounds
+        await laid.network.survey()
+        assert [r.order.round_id for r in there.known()] == ["s.1.train.1"]  # it runs, as far as anybody knows
+        laid.desk.state.replace("rounds", laid.document() | {"status": "committed"})
+        (combiner,) = await laid.network.survey()
+        assert combiner.up
+        assert there.known() == []
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_the_next_leader_goes_on_with_the_assignment_as_it_was_left(tmp_path: Path) -> None:
     async with reducer(tmp_path, combiners=("a", "b")) as laid:
         stays, leaves = await laid.client("c0", "a", learns(2.0)), await laid.client("c1", "b", hangs)
@@ -133,8 +155,7 @@ async def test_the_next_leader_goes_on_with_the_assignment_as_it_was_left(tmp_pa
         await soon(leaves.given.wait())
         await laid.kill("b")
         await until(lambda: lost(laid) == ["b"])
-        former.cancel()
-        await asyncio.gather(former, return_exceptions=True)
+        await cancelled(former)
         again = replace(plan, term=2, **Plan.assignment_of(laid.document()))
         assert again.lost == {"b"}
         round_ = running(laid, again)
