@@ -71,9 +71,12 @@ def assign(state: State, seen: Sequence[Seen], request: Request, *, deciding: Lo
 def _kept(state: State, up: dict[str, Seen], request: Request) -> dict[str, Any] | None:
     """The claim of a client that comes back to the combiner where it was; None when there is more to be decided.
 
-    It costs the same however many clients there are: a herd that comes back is n times this, not n times n.
+    It costs the same however many clients there are: a herd that comes back is n times this, not n times n. Raises
+    NoCombiner while a round waits for the client at one that is away.
     """
     mine = state.get("clients", request.client_id)
+    if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
+        raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
     if mine is None or mine["name"] != (request.name or f"{request.name_base}{mine['part']}"):
         return None
     if _choose(up, (), mine, request.preferred) != mine["combiner"]:
@@ -103,8 +106,6 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
         others = _without_name(state, others, request.name, attached, now)
     if mine is None:  # one that comes back takes nothing from anyone, however long all were away
         others = _without_expired(state, others, attached, now)
-    if mine is not None and mine["combiner"] not in up and _round_waits(state, mine):
-        raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
     part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
     name = request.name or f"{request.name_base}{part}"
     others = _without_name(state, others, name, attached, now)
