@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import fold, helpers, isolation, memory, operations, rounds, stores, transfer
+from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "stores": stores.run,
     "operations": operations.run,
     "isolation": isolation.run,
+    "recover": recover.run,
     "helpers": helpers.run,
 }
 

@@ -28,10 +28,15 @@ def free_port() -> int:
 def reducer(processes: Processes, folder: Path) -> Iterator[ReducerApi]:
     """A reducer that is ready."""
     port = free_port()
-    processes.start("reducer", ["run", "reducer", "--port", str(port), "--dir", str(folder)], os.environ)
+    reducer_process(processes, folder, port)
     with ReducerApi(f"http://127.0.0.1:{port}") as api:
         wait_until(lambda: bool(api.get("/ready")), processes)
         yield api
+
+
+def reducer_process(processes: Processes, folder: Path, port: int) -> Child:
+    """A reducer that starts, with two workers."""
+    return processes.start("reducer", ["run", "reducer", "--port", str(port), "--dir", str(folder)], os.environ)
 
 
 def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0) -> Child:

@@ -57,9 +57,9 @@ def _measure(place: Path, *, rounds: int, clients: int) -> list[float]:
         for k in range(COMBINERS):
             combiner(processes, place / f"combiner-{k}", reducer=api.address)
         wait_until(lambda: sum(c["up"] for c in api.get("/api/v1/network")["combiners"]) == COMBINERS, processes)
-        _upload(place, api)
+        upload(place, api)
         context = multiprocessing.get_context("spawn")
-        trainers = context.Process(target=_serve, args=(place, clients, api.address), daemon=True)
+        trainers = context.Process(target=serve, args=(place, clients, api.address), daemon=True)
         trainers.start()
         try:
             wait_until(lambda: api.get("/api/v1/network")["connected"] == clients, processes)
@@ -81,7 +81,8 @@ def _train(api: ReducerApi, rounds: int, clients: int) -> list[float]:
     return [record["time"] for record in api.get("/api/v1/trail")["records"] if record["round"]]
 
 
-def _upload(place: Path, api: ReducerApi) -> None:
+def upload(place: Path, api: ReducerApi) -> None:
+    """Give the reducer a seed model and a package that asks for nothing."""
     seed, package, project = place / "seed", place / "package", place / "project"
     write_model(seed, {"weights": np.zeros(ELEMENTS, np.float32)})
     project.mkdir()
@@ -91,7 +92,8 @@ def _upload(place: Path, api: ReducerApi) -> None:
     api.upload("/context", package)
 
 
-def _serve(place: Path, clients: int, address: str) -> None:
+def serve(place: Path, clients: int, address: str) -> None:
+    """Run the clients in this process until it is ended."""
     settings = ClientSettings(name="client", reducer=address, dir=place / "clients", replicas=clients)
     asyncio.run(work(settings, lambda *_: AtOnce()))
 

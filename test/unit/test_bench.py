@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, helpers, isolation, memory, operations, rounds, stores, transfer
+from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 
 
@@ -28,6 +28,10 @@ def test_transfer_runs() -> None:
 
 def test_rounds_runs() -> None:
     assert positive(rounds.run(rounds=4, clients=2))
+
+
+def test_recover_runs() -> None:
+    assert positive(recover.run(repeats=1, clients=2))
 
 
 def test_memory_runs() -> None:
