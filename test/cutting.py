@@ -13,7 +13,8 @@ BLOCK = 64 * 1024
 class CuttingProxy:
     """Passes bytes on to `address`; the first `cuts` connections that carry more than the limit are broken there.
 
-    `on_cut` is called before each break. With `spoils` a byte of each full block that goes up is another.
+    `on_cut` is called before each break. With `spoils` a byte of each full block that goes up is another. `carried_up`
+    counts the bytes that went up on all of them.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class CuttingProxy:
         spoils: bool = False,
     ) -> None:
         self.cuts = cuts
+        self.carried_up = 0
         self._limits, self._on_cut, self._spoils = (up, down), on_cut, spoils
         host, _, port = address.rpartition(":")
         self._target = (host, int(port))
@@ -49,18 +51,21 @@ class CuttingProxy:
                     near.close()
                     continue
                 up, down = self._limits
-                for line in ((near, far, up, self._spoils), (far, near, down, False)):
+                for line in ((near, far, up, True), (far, near, down, False)):
                     threading.Thread(target=self._pass, args=line, daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, limit: float, spoils: bool) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, limit: float, is_up: bool) -> None:
         passed = 0
         with suppress(OSError):
             while data := source.recv(BLOCK):
                 passed += len(data)
                 if passed > limit and self._cut():
                     break
-                if spoils and len(data) > BLOCK // 2:
+                if is_up and self._spoils and len(data) > BLOCK // 2:
                     data = data[:-1] + bytes([data[-1] ^ 1])
+                if is_up:
+                    with self._lock:
+                        self.carried_up += len(data)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):
