@@ -34,8 +34,8 @@ class Point:
     about: About = lambda *args, **kwargs: {}  # from the function's arguments: what a request may ask for
 
 
-def of_plan(run: Any) -> Mapping[str, object]:
-    return {"kind": run._plan.kind, "round": run._plan.round}
+def of_plan(parts: Any) -> Mapping[str, object]:
+    return {"kind": parts.plan.kind, "round": parts.plan.round}
 
 
 def of_phase(phase: Any) -> Mapping[str, object]:
@@ -51,13 +51,13 @@ def of_part(part: Any, data: bytes) -> Mapping[str, object]:
     return {"folder": part._path.parent.name}
 
 
-def of_commit(trail: Any, commit: Any) -> Mapping[str, object]:
+def of_commit(trail: Any, commit: Any, **how: Any) -> Mapping[str, object]:
     return {"round": commit.round}
 
 
 POINTS: Mapping[str, tuple[Point, ...]] = {
     "reducer": (
-        Point("dispatch", "fedn.reducer.round:RoundRun._conduct", "before", of_plan),
+        Point("dispatch", "fedn.reducer.parts:Parts.run", "before", of_plan),
         Point("giving", "fedn.wire.transfer:chunks", "second"),
         Point("taking", "fedn.wire.transfer:PartWriter.add", "after", of_part),
         Point("folding", "fedn.aggregation.mean:write_exactly", "after"),
@@ -144,10 +144,15 @@ def noted(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def replace(where: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put the changed function in the place of the one that is there."""
+    owner, name = found(where)
+    setattr(owner, name, change(getattr(owner, name)))
+
+
+def found(where: str) -> tuple[object, str]:
+    """What holds the function, a module or a class, and the function's name there."""
     module, _, path = where.partition(":")
     *owners, name = path.split(".")
-    owner = functools.reduce(getattr, owners, importlib.import_module(module))
-    setattr(owner, name, change(getattr(owner, name)))
+    return functools.reduce(getattr, owners, importlib.import_module(module)), name
 
 
 def main() -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from test.faults import judge
 from test.faults.losses import Fails, Goes, Loss
-from test.faults.play import CONFIG, REACH_S, Found, after, ended, prepared, send
-from test.faults.site import Site
+from test.faults.play import CONFIG, REACH_S, SIGNALS, Found, after, ended, prepared, send
+from test.faults.site import HOMES, Site
+from test.system.network import until
 
 
-def lose(site: Site, loss: Loss) -> Found:
+def lose(site: Site, loss: Loss, undisturbed: Sequence[str]) -> Found:
     """Hit the site, and let what died be dead until the session has ended."""
     started = time.monotonic()
     try:
@@ -26,17 +27,21 @@ def lose(site: Site, loss: Loss) -> Found:
                 halt.ask(loss.trigger.where)  # before the script is run once more
                 hit(site, loss, halted)
                 halted = site.reached(halt, REACH_S)
+            until(lambda: answered(site, session_id) >= loss.answers, f"{loss.answers} have answered")
             pids = hit(site, loss, halted)
+            if loss.how == "SIGSTOP, back within it":
+                until(lambda: moved(site, loss), "its clients have moved")
+                send(pids, signal.SIGCONT)
             if loss.who != ("child",):
                 halt.go()
             session = ended(site, session_id)
         finally:
             halt.go()
             come_back(site, loss)
-        if loss.how == "SIGSTOP, then late":
+        if loss.how == "SIGSTOP, back after it":
             send(pids, signal.SIGCONT)
             site.at_home()  # what it sends now must change nothing
-        wrong = [*as_expected(site, loss, session), *after(site, session, since, logs)]
+        wrong = [*as_expected(site, loss, session, undisturbed), *after(site, session, since, logs)]
         found = outcome(session)
     except AssertionError as error:
         wrong, found = [str(error)], ""
@@ -45,7 +50,7 @@ def lose(site: Site, loss: Loss) -> Found:
 
 def hit(site: Site, loss: Loss, halted: int) -> list[int]:
     """The action; the processes that were hit."""
-    number = signal.SIGSTOP if loss.how.startswith("SIGSTOP") else signal.SIGKILL
+    number = next(number for way, number in SIGNALS.items() if loss.how.startswith(way))
     pids = [halted] if loss.who == ("child",) else [-site.roles[who].process.pid for who in loss.who]
     for who in loss.who:
         site.supervisor.leave(who)
@@ -60,7 +65,19 @@ def come_back(site: Site, loss: Loss) -> None:
             site.keep(who)
 
 
-def as_expected(site: Site, loss: Loss, session: Mapping[str, Any]) -> Iterator[str]:
+def answered(site: Site, session_id: str) -> int:
+    """How many clients have answered in the round that runs; -1 when none runs."""
+    live = site.session(session_id)["live"]
+    return int(live["answered"]) if live else -1
+
+
+def moved(site: Site, loss: Loss) -> bool:
+    """Whether the clients of the combiners that are lost are attached to others."""
+    seen = {c["name"]: client for client in site.get("/")["combiners"] for c in client["clients"]}
+    return all(seen.get(name, {"name": home})["name"] not in loss.who for name, home in HOMES.items())
+
+
+def as_expected(site: Site, loss: Loss, session: Mapping[str, Any], undisturbed: Sequence[str]) -> Iterator[str]:
     """What is wrong with how the session went."""
     expected = loss.expected
     if isinstance(expected, Fails):
@@ -74,8 +91,11 @@ def as_expected(site: Site, loss: Loss, session: Mapping[str, Any]) -> Iterator[
         yield f"the session {session['status']}: {session['code']}: {session['reason']}"
         return
     updates = tuple(line["updates"] for line in session["rounds"])
-    if not expected.fits(updates):
+    if updates != expected.updates:
         yield f"the rounds have {updates} updates"
+    if expected.same:
+        yield from judge.models_are(session, undisturbed)
+        yield from judge.session_is_whole(site, session, clients=len(HOMES))
     yield from failures_are(session, expected)
     yield from receipts_name(site, session)
 

@@ -1,7 +1,8 @@
-"""The second set of rows, as data: nobody starts again what died, or the quorum is smaller than all.
+"""The second set of rows, as data: nobody starts again what died, or it comes back too late, or the quorum is smaller.
 
 There the session goes on without what was lost, or fails with its code and its reason; and whatever the trail has is
-the mean of the updates that its receipts name.
+the mean of the updates that its receipts name. The clients of a combiner that is lost move to the other one within the
+round: nothing of it is lost, and nothing is trained again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from test.faults.rows import (
     CLIENT,
     DOWNLOADING,
     IN_ROUND,
+    IN_TRAINING,
     ORDERED,
+    TAKING,
     TRAINING,
     UPLOADING,
     VALIDATING,
@@ -23,7 +26,7 @@ from test.faults.rows import (
     Trigger,
 )
 
-Way = Literal["kill -9", "SIGSTOP", "kill -9, twice", "SIGSTOP, then late"]
+Way = Literal["kill -9", "SIGTERM", "SIGSTOP", "kill -9, twice", "SIGSTOP, back after it", "SIGSTOP, back within it"]
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,10 @@ class Goes:
 
     updates: tuple[int, ...]
     failed: Mapping[str, str] = field(default_factory=dict)  # in the first round or its validation: client → code
-    or_more: bool = False  # whether who lost its combiner is back in time for the next round is a race
+    same: bool = False  # the models are those of the undisturbed session
 
     def __str__(self) -> str:
-        return f"updates {'≥ ' if self.or_more else ''}{', '.join(map(str, self.updates))}"
-
-    def fits(self, updates: tuple[int, ...]) -> bool:
-        """Whether a session with so many updates in its rounds went as expected."""
-        enough = len(updates) == len(self.updates) and all(n >= m for n, m in zip(updates, self.updates, strict=True))
-        return enough if self.or_more else updates == self.updates
+        return f"updates {', '.join(map(str, self.updates))}" + (", same model" if self.same else "")
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,8 @@ class Loss:
     how: Way
     expected: Goes | Fails
     config: Mapping[str, Any]
+    ground: Ground = "losses"
+    answers: int = 0  # so many have answered before the action
 
     @property
     def victim(self) -> str:
@@ -73,20 +73,16 @@ class Loss:
     @property
     def name(self) -> str:
         """The row in words, unique."""
-        return f"loss of {self.victim}, {self.when}, {self.how}, quorum {self.config['clients_required']}"
+        after = f" with {self.answers} answers" if self.answers else ""
+        return f"loss of {self.victim}, {self.when}{after}, {self.how}, quorum {self.config['clients_required']}"
 
     @property
     def wanted(self) -> str:
         """What is expected, in words."""
         return str(self.expected)
 
-    @property
-    def ground(self) -> Ground:
-        """Which kind of network is hit."""
-        return "losses"
 
-
-OTHER = Trigger("c1", "train", IN_ROUND)
+SOUTH, HERS = "south", "c1"  # a combiner that is lost, and a client of it
 LOST = {CLIENT: "client_lost"}
 KILLED = {CLIENT: "entry_point_killed"}
 
@@ -95,11 +91,11 @@ def quorum(required: int, **more: Any) -> dict[str, Any]:
     return {"clients_required": required} | more
 
 
-LOSSES: tuple[Loss, ...] = (
+ALONE: tuple[Loss, ...] = (
     Loss((CLIENT,), "before dispatch", ORDERED, "kill -9", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "while the model downloads", DOWNLOADING, "kill -9", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "while training", TRAINING, "kill -9", Goes((3, 3), LOST), quorum(3)),
-    Loss((CLIENT,), "while training", TRAINING, "SIGSTOP, then late", Goes((3, 3), LOST), quorum(3)),
+    Loss((CLIENT,), "while training", TRAINING, "SIGSTOP, back after it", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "in the middle of an upload", UPLOADING, "kill -9", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "after an update was accepted, before its receipt", ACCEPTED, "kill -9", Goes((4, 3)), quorum(3)),
     Loss((CLIENT,), "while validating", VALIDATING, "kill -9", Goes((4, 3), LOST), quorum(3)),
@@ -114,7 +110,6 @@ LOSSES: tuple[Loss, ...] = (
         quorum(3, round_timeout=15),
     ),
     Loss((CLIENT, "c2"), "while training", TRAINING, "kill -9", Goes((2, 2), LOST | {"c2": "client_lost"}), quorum(2)),
-    Loss(("south",), "while training", OTHER, "kill -9", Goes((2, 2), or_more=True), quorum(2)),
     Loss(
         (CLIENT,), "while training", TRAINING, "kill -9", Fails("quorum_not_met", ("3 of 4", "client_lost")), quorum(4)
     ),
@@ -135,3 +130,24 @@ LOSSES: tuple[Loss, ...] = (
         quorum(4),
     ),
 )
+
+SAME = Goes((4, 4), same=True)
+MOMENTS: Mapping[str, Trigger] = {
+    "before dispatch": Trigger(SOUTH, "dispatch", IN_TRAINING),
+    "while the model downloads": Trigger(HERS, "download", {"folder": "models"}),
+    "while training": Trigger(HERS, "train", IN_ROUND),
+    "in the middle of an upload": Trigger(HERS, "upload"),
+    "after an update was accepted, before its receipt": Trigger(SOUTH, "accepted", {**IN_TRAINING, "client": HERS}),
+    "while a combiner folds": Trigger(SOUTH, "folding"),
+    "while the sums travel to the reducer": TAKING,
+    "while validating": Trigger(HERS, "validate", IN_ROUND),
+}
+WAYS: tuple[Way, ...] = ("kill -9", "SIGTERM", "SIGSTOP, back after it")
+MOVES: tuple[Loss, ...] = (
+    *(Loss((SOUTH,), when, at, how, SAME, quorum(4), "moves") for when, at in MOMENTS.items() for how in WAYS),
+    Loss((SOUTH,), "while training", TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves"),
+    Loss((SOUTH,), "while training", TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves", answers=3),
+    Loss((SOUTH,), "while training", TRAINING, "kill -9", SAME, quorum(4), "moves", answers=3),
+)
+
+LOSSES: tuple[Loss, ...] = ALONE + MOVES

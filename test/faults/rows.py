@@ -14,7 +14,8 @@ from typing import Literal
 Who = Literal["reducer", "leader", "combiner", "client", "child", "mongo", "s3"]
 How = Literal["kill -9", "SIGTERM", "SIGSTOP"]
 Isolation = Literal["worker", "process"]
-Ground = Literal["embedded", "stores", "losses"]  # the embedded stores; servers; and clients that are given up soon
+# The embedded stores, or servers; and where clients, or combiners, are given up soon.
+Ground = Literal["embedded", "stores", "losses", "moves"]
 
 WHO: Mapping[Who, str] = MappingProxyType(
     {

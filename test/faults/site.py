@@ -28,6 +28,7 @@ HOMES: Mapping[str, str] = {"c0": "north", "c1": "south", "c2": "north", "c3": "
 COMBINERS = ("north", "south")
 ELEMENTS = 600_000  # of float32: three chunks of a transfer
 HEARTBEAT_S, LEASE_S = 0.5, 1.0
+KEEPALIVE = ("--keepalive-s", 1)
 LOOK_S = 0.02
 
 
@@ -70,6 +71,15 @@ class Supervisor:
                         start()
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How a site is: what its stores are, and how soon who stays away is given up."""
+
+    stores: bool = False
+    client_grace_s: float = 20.0
+    combiner_grace_s: float = 30.0
+
+
 @dataclass
 class Site(Network):
     """A network whose roles can be halted, and are started again when they end."""
@@ -80,7 +90,7 @@ class Site(Network):
     blobs: Path = Path()
     identities: dict[str, str] = field(default_factory=dict, repr=False)  # of the clients, by name
     package: str = ""
-    grace_s: float = 20.0
+    ways: Ways = Ways()
 
     @property
     def control(self) -> Path:
@@ -97,15 +107,16 @@ class Site(Network):
         self.environ["PYTHONPATH"] = str(ROOT)
         self.http = httpx.Client(timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
         self.address = f"http://127.0.0.1:{free_port()}"
-        port, where = self.address.rpartition(":")[2], ("--dir", "reducer", "--lease-s", LEASE_S, "--workers", 2)
+        port, where = self.address.rpartition(":")[2], ("--dir", "reducer", "--workers", 2)
+        patience = ("--lease-s", LEASE_S, "--combiner-grace-s", self.ways.combiner_grace_s, *KEEPALIVE)
         for name, server in self.servers.items():
             server.start()
             self.supervisor.keep(name, _is_alive(server), server.start)
         self.supervisor.begin()
-        self.set_up("reducer", "run", "reducer", "--port", port, *where, *self.stores)
-        at = ("--reducer", self.address)
+        self.set_up("reducer", "run", "reducer", "--port", port, *where, *patience, *self.stores)
+        at = ("--reducer", self.address, *KEEPALIVE)
         for name in COMBINERS:
-            beat = ("--heartbeat-s", HEARTBEAT_S, "--reconnect-grace-s", self.grace_s)
+            beat = ("--heartbeat-s", HEARTBEAT_S, "--reconnect-grace-s", self.ways.client_grace_s)
             self.set_up(name, "run", "combiner", "--name", name, *at, "--dir", name, *beat)
         self.ready()
         self.bring("worker")
@@ -211,11 +222,11 @@ def _is_alive(server: StoreServer) -> Callable[[], bool]:
 
 
 @contextmanager
-def site(folder: Path, *, stores: bool = False, grace_s: float = 20.0) -> Iterator[Site]:
-    """A running site, over the embedded stores or servers of their own."""
+def site(folder: Path, ways: Ways) -> Iterator[Site]:
+    """A running site."""
     folder.mkdir(parents=True)
-    made = Site(folder, grace_s=grace_s)
-    if stores:
+    made = Site(folder, ways=ways)
+    if ways.stores:
         state, blobs = Nx27017(folder / "mongo"), Rclone(folder / "s3")
         where = blobs.server()
         made.servers = {"mongo": state, "s3": blobs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,11 +10,16 @@ from test.faults.lose import lose
 from test.faults.losses import Loss
 from test.faults.play import Found, play, undisturbed
 from test.faults.rows import Ground
-from test.faults.site import Site, site
+from test.faults.site import Site, Ways, site
 from test.faults.table import Fault
 from test.system.network import command
 
-LOSS_GRACE_S = 1.0  # in the losses, a client that stays away is given up after so long
+GROUNDS: Mapping[Ground, Ways] = {
+    "embedded": Ways(),
+    "stores": Ways(stores=True),
+    "losses": Ways(client_grace_s=1.0),
+    "moves": Ways(combiner_grace_s=1.5),
+}
 
 
 class Sites:
@@ -33,9 +39,7 @@ class Sites:
             self.verified()
             self.drop()
             self._count, self._ground = self._count + 1, ground
-            grace = {"grace_s": LOSS_GRACE_S} if ground == "losses" else {}
-            made = site(self._folder / str(self._count), stores=ground == "stores", **grace)
-            self._site = self._stack.enter_context(made)
+            self._site = self._stack.enter_context(site(self._folder / str(self._count), GROUNDS[ground]))
             models = undisturbed(self._site)
             assert self.expected in ([], models), "two undisturbed networks have made different models"
             self.expected = models
@@ -44,7 +48,7 @@ class Sites:
     def play(self, fault: Fault) -> tuple[Found, Path]:
         """One row; what was found, and the folder of its logs."""
         here = self.take(fault.ground)
-        found = lose(here, fault) if isinstance(fault, Loss) else play(here, fault, self.expected)
+        found = lose(here, fault, self.expected) if isinstance(fault, Loss) else play(here, fault, self.expected)
         if not found.holds:
             self.drop()
         return found, here.folder

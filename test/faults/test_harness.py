@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pytest
 from fedn.model.safetensors import write_model
 from test.faults import judge
 from test.faults.control import FOLDER, ROLE, Halt, pass_by
+from test.faults.halting import POINTS, found
 from test.faults.site import ELEMENTS, Site
 from test.system.network import until
 
@@ -39,6 +41,12 @@ def test_a_halt_waits_until_it_may_go_and_the_next_life_passes(halt: Halt) -> No
     halt.go()
     halted.join(10)
     assert not halted.is_alive()
+
+
+def test_each_point_is_in_the_production_code() -> None:
+    for point in itertools.chain.from_iterable(POINTS.values()):
+        owner, name = found(point.where)
+        assert callable(getattr(owner, name)), point
 
 
 @dataclass
