@@ -54,7 +54,7 @@ def hit(site: Site, loss: Loss, halted: int) -> list[int]:
     pids = [halted] if loss.who == ("child",) else [-site.roles[who].process.pid for who in loss.who]
     for who in loss.who:
         site.supervisor.leave(who)
-    send(pids, number)
+    send([*pids, *(-site.roles[name].process.pid for name in loss.and_back)], number)
     return pids
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from test.faults.rows import (
     ACCEPTED,
     CLIENT,
+    COMBINER,
     DOWNLOADING,
     IN_ROUND,
     IN_TRAINING,
@@ -64,11 +65,12 @@ class Loss:
     config: Mapping[str, Any]
     ground: Ground = "losses"
     answers: int = 0  # so many have answered before the action
+    and_back: tuple[str, ...] = ()  # roles that are hit too, and started again
 
     @property
     def victim(self) -> str:
         """Who is hit, in words."""
-        return " ".join(self.who)
+        return " ".join([*self.who, *(f"({name})" for name in self.and_back)])
 
     @property
     def name(self) -> str:
@@ -98,6 +100,16 @@ ALONE: tuple[Loss, ...] = (
     Loss((CLIENT,), "while training", TRAINING, "SIGSTOP, back after it", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "in the middle of an upload", UPLOADING, "kill -9", Goes((3, 3), LOST), quorum(3)),
     Loss((CLIENT,), "after an update was accepted, before its receipt", ACCEPTED, "kill -9", Goes((4, 3)), quorum(3)),
+    Loss(
+        (CLIENT,),
+        "after an update was accepted, before its receipt",
+        ACCEPTED,
+        "kill -9",
+        Goes((4, 3)),
+        quorum(3),
+        "embedded",
+        and_back=(COMBINER,),
+    ),
     Loss((CLIENT,), "while validating", VALIDATING, "kill -9", Goes((4, 3), LOST), quorum(3)),
     Loss(("child",), "while training", TRAINING, "kill -9, twice", Goes((3, 4), KILLED), quorum(3)),
     Loss(("child",), "while validating", VALIDATING, "kill -9, twice", Goes((4, 4), KILLED), quorum(3)),
