@@ -51,6 +51,7 @@
     │   ├── ReducerUnreachable         the reducer does not answer
     │   ├── CombinerUnreachable        a combiner does not answer
     │   ├── NoCombiner                 no combiner has room or is up
+    │   ├── DiskFull                   no room is left on a process's disk
     │   ├── StoreRefused               a store refuses the credentials, or they lack rights
     │   └── PortTaken                  the address is in use or may not be bound
     ├── StoreAway                  a store did not come back in time
@@ -78,6 +79,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -467,6 +469,15 @@ class Unavailable(FednError):
     remedy = "Try again; if it lasts, look at the process that does not answer."
 
 
+class DiskFull(Unavailable):
+    """No room is left on the disk of a process's folder; it goes on when there is some."""
+
+    code = "disk_full"
+    http = 507
+    grpc = "RESOURCE_EXHAUSTED"
+    remedy = "Make room on the disk of the process that says it; what waits goes on by itself."
+
+
 class ReducerUnreachable(Unavailable):
     """The reducer does not answer at its address."""
 
@@ -670,6 +681,17 @@ class FolderUnusable(FednError):
     code = "folder_unusable"
     exit_code = 2
     remedy = "Choose another --dir, or correct its permissions."
+
+
+def cannot_write(reason: str, error: OSError) -> FednError:
+    """The error for what the system said of a file or folder that is our own: DiskFull, or FolderUnusable."""
+    why = f"{reason}: {error.strerror or error}"
+    return DiskFull(why) if no_room(error) else FolderUnusable(why)
+
+
+def no_room(error: OSError) -> bool:
+    """Whether a disk, or the quota on it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Interrupted(FednError):

@@ -29,6 +29,7 @@ from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings
 from fedn.errors import (
+    DiskFull,
     FednError,
     ModelInvalid,
     ModelTooLarge,
@@ -37,9 +38,11 @@ from fedn.errors import (
     RoundClosed,
     TaskTimeout,
     UnknownRound,
+    no_room,
 )
 from fedn.model.predictions import check_predictions
 from fedn.model.safetensors import digest_of, open_model
+from fedn.wire.backoff import delays
 from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
 
@@ -59,6 +62,10 @@ class Running:
     def is_over(self) -> bool:
         """True once the combiner has cancelled the task, or another took its place."""
         return self.over
+
+    def is_out_of_time(self) -> bool:
+        """True once it is too late to run its script, as well."""
+        return self.over or time.monotonic() >= self.deadline
 
 
 class Tasks:
@@ -136,13 +143,7 @@ class Tasks:
         command, started = running.command, time.monotonic()
         result = pb.TaskResult(client_id=self._identity, task_id=command.task_id, round_id=command.round_id)
         try:
-            match command.kind:
-                case pb.TASK_KIND_TRAIN:
-                    result.update.CopyFrom(await self._train(running))
-                case pb.TASK_KIND_PREDICT:
-                    result.prediction.CopyFrom(await self._predict(running))
-                case _:
-                    result.validation.CopyFrom(await self._validate(running))
+            await self._with_room(running, result)
         except (UnknownRound, RoundClosed) as error:
             # A combiner that was just started again gives the task again once it knows the round.
             log.warning("the result of %s was not taken: %s", command.task_id, error)
@@ -158,6 +159,34 @@ class Tasks:
         result.seconds = running.earlier_s + time.monotonic() - started
         log.info("task %s: %s after %.2f s", command.task_id, result.WhichOneof("outcome"), result.seconds)
         return result
+
+    async def _with_room(self, running: Running, result: pb.TaskResult) -> None:
+        """Do the task, again while this client's disk is full and the task has time. Raises DiskFull."""
+        waits = delays()
+        while True:
+            try:
+                await self._do(running, result)
+                return
+            except DiskFull as told:
+                error = told
+            except OSError as told:
+                if not no_room(told):
+                    raise
+                error = DiskFull(f"the client's disk is full: {told.strerror}")
+            left = running.deadline - time.monotonic()
+            if left <= 0:
+                raise error
+            log.warning("task %s waits: %s", running.command.task_id, error)
+            await asyncio.sleep(min(next(waits), left))
+
+    async def _do(self, running: Running, result: pb.TaskResult) -> None:
+        match running.command.kind:
+            case pb.TASK_KIND_TRAIN:
+                result.update.CopyFrom(await self._train(running))
+            case pb.TASK_KIND_PREDICT:
+                result.prediction.CopyFrom(await self._predict(running))
+            case _:
+                result.validation.CopyFrom(await self._validate(running))
 
     async def _train(self, running: Running) -> pb.Update:
         command = running.command
@@ -215,7 +244,7 @@ class Tasks:
         command = running.command
 
         async def fetch(digest: str, size: int, destination: Path) -> None:
-            await self._transfers.fetch(digest, size, destination, give_up=running.is_over)
+            await self._transfers.fetch(digest, size, destination, give_up=running.is_out_of_time)
 
         with self._cache.using(command.package):
             self._tell(command, "downloading")

@@ -21,11 +21,11 @@ from pathlib import Path
 from fedn.errors import (
     ConfigInvalid,
     DigestMismatch,
-    FolderUnusable,
     NotFound,
     PackageDevice,
     PackageInvalid,
     PackageLink,
+    cannot_write,
 )
 from fedn.package.ignore import Ignore
 from fedn.package.project import FILE, Manifest, Project
@@ -194,4 +194,4 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FolderUnusable(f"the folder {folder} cannot be written: {error.strerror or error}") from error
+        raise cannot_write(f"the folder {folder} cannot be written", error) from error

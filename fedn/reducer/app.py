@@ -8,7 +8,7 @@ from flask import Flask, Response, make_response, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from fedn.errors import AccessRefused, FednError, Unauthenticated
+from fedn.errors import AccessRefused, DiskFull, FednError, Unauthenticated, no_room
 from fedn.reducer.api import Office, context, login, network, predictions, seed, sessions, start, trail, wants_page
 from fedn.reducer.api.uploads import requests_into
 from fedn.reducer.desk import Desk
@@ -34,6 +34,7 @@ def create_app(desk: Desk, engine: Engine) -> Flask:
     app.after_request(guarded)
     app.register_error_handler(AccessRefused, turned_away)
     app.register_error_handler(FednError, refused)
+    app.register_error_handler(OSError, not_written)
     app.register_error_handler(HTTPException, not_served)
     return app
 
@@ -48,6 +49,14 @@ def guarded(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "same-origin"
     response.vary.add("Accept")
     return response
+
+
+def not_written(error: OSError) -> ResponseReturnValue:
+    """A full disk is no defect of ours."""
+    if not no_room(error):
+        raise error
+    log.error("no room: %s", error)
+    return refused(DiskFull(f"the reducer's disk is full: {error.strerror}"))
 
 
 def refused(error: FednError) -> ResponseReturnValue:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar
 
-from fedn.errors import CombinerUnreachable, StoreAway, Unavailable
+from fedn.errors import CombinerUnreachable, DiskFull, StoreAway, Unavailable, no_room
 from fedn.wire.backoff import delays
 from fedn.wire.threads import to_the_end
 
@@ -24,6 +24,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 MOST_S = 3.0  # between two looks
 REMIND_S = 60.0
+
+
+def full(error: OSError) -> DiskFull:
+    """The same, of this machine's own disk; what else the system says is raised."""
+    if not no_room(error):
+        raise error
+    return DiskFull(f"{error.filename or 'the reducer'}: {error.strerror}")
 
 
 class Stores:
@@ -64,7 +71,8 @@ class Stores:
                     return await attempt()
                 except CombinerUnreachable:
                     raise  # no store
-                except Unavailable as error:
+                except (Unavailable, OSError) as told:
+                    error = told if isinstance(told, Unavailable) else full(told)
                     now = self._clock()
                     if began is None:
                         began = now

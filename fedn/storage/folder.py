@@ -9,11 +9,11 @@ import os
 import uuid
 from pathlib import Path
 
-from fedn.errors import Conflict, FolderUnusable
+from fedn.errors import Conflict, FolderUnusable, cannot_write
 
 
 def prepare(folder: Path) -> Path:
-    """Make the folder and its parents and prove that it can be written. Raises FolderUnusable."""
+    """Make the folder and its parents and prove that it can be written. Raises FolderUnusable, DiskFull."""
     folder = folder.expanduser().absolute()
     probe = folder / f".probe-{uuid.uuid4().hex}"  # processes in containers share their ids
     try:
@@ -21,7 +21,7 @@ def prepare(folder: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise FolderUnusable(f"the folder {folder} cannot be used: {error.strerror}") from None
+        raise cannot_write(f"the folder {folder} cannot be used", error) from None
     return folder
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from fedn.errors import FolderUnusable
+from fedn.errors import cannot_write
 
 BLOCK_BYTES = 1024 * 1024
 
@@ -24,13 +24,13 @@ class Source(Protocol):
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Say in one sentence that the folder cannot be written. Raises FolderUnusable."""
+    """Say in one sentence that the folder cannot be written. Raises FolderUnusable, DiskFull."""
     try:
         yield
     except (FileNotFoundError, IsADirectoryError):
         raise  # about the caller's file
     except OSError as error:
-        raise FolderUnusable(f"the folder {folder} cannot be written: {error.strerror}") from error
+        raise cannot_write(f"the folder {folder} cannot be written", error) from error
 
 
 @contextmanager

@@ -18,7 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedn.errors import AlreadyExists, Conflict, FednError, FolderUnusable, NotFound, Unavailable, VersionConflict
+from fedn.errors import (
+    AlreadyExists,
+    Conflict,
+    DiskFull,
+    FednError,
+    FolderUnusable,
+    NotFound,
+    Unavailable,
+    VersionConflict,
+)
 from fedn.storage.folder import prepare
 from fedn.storage.state import COLLECTIONS, EVERYTHING, Collection, Condition, Document, checked_field, checked_id
 
@@ -28,7 +37,6 @@ UNUSABLE = {
     sqlite3.SQLITE_CANTOPEN: "cannot be opened",
     sqlite3.SQLITE_READONLY: "cannot be written",
     sqlite3.SQLITE_PERM: "cannot be written",
-    sqlite3.SQLITE_FULL: "cannot grow: the disk is full",
     sqlite3.SQLITE_IOERR: "cannot be read or written",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database",
     sqlite3.SQLITE_CORRUPT: "is damaged",
@@ -201,6 +209,12 @@ class SqliteState:
                     index = f'CREATE UNIQUE INDEX IF NOT EXISTS "{name}.{field}" ON "{name}" ({_column(field)})'
                     connection.execute(index)
 
+    def _disk_is_full(self) -> bool:
+        try:
+            return os.statvfs(self._path.parent).f_bavail == 0
+        except OSError:
+            return False
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -211,6 +225,8 @@ class SqliteState:
             code = _primary(error)
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Unavailable(f"{self._path} was locked for {self._busy_timeout_s:g} s") from error
+            if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and self._disk_is_full()):
+                raise DiskFull(f"{self._path} cannot grow: No space left on device") from error
             if code in UNUSABLE:
                 raise FolderUnusable(f"{self._path} {UNUSABLE[code]}") from error
             raise FednError(f"{self._path}: {error}") from error

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol
 
-from fedn.errors import BadInput, FolderUnusable, NotFound, Unavailable
+from fedn.errors import BadInput, DiskFull, FolderUnusable, NotFound, Unavailable, no_room
 from fedn.wire import digests
 from fedn.wire.admission import Admission
 from fedn.wire.pace import Pace
@@ -151,10 +151,13 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                     del data  # not held while the next one comes
                 await part.finish()
             await to_the_end(lambda: self._shelf.keep(start.digest))
-        except (OSError, FolderUnusable) as error:
+        except OSError as error:
             log.exception("cannot store %s", start.digest)
-            why = error.strerror if isinstance(error, OSError) else "its folder cannot be written"
-            raise Unavailable(f"the blob cannot be stored: {why}") from error
+            kind = DiskFull if no_room(error) else Unavailable
+            raise kind(f"the blob cannot be stored: {error.strerror}") from error
+        except FolderUnusable as error:
+            log.exception("cannot store %s", start.digest)
+            raise Unavailable("the blob cannot be stored: its folder cannot be written") from error
         await pace.of(context.write(UploadReply(stored=UploadStored())))
 
 

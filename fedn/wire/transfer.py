@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -13,9 +14,10 @@ from fedn.errors import (
     BadInput,
     CombinerUnreachable,
     DigestMismatch,
-    FolderUnusable,
+    DiskFull,
     TransferFailed,
     Unavailable,
+    cannot_write,
 )
 from fedn.wire import digests
 from fedn.wire.backoff import delays
@@ -31,6 +33,9 @@ from fedn.wire.v1.blobs_pb2 import (
     UploadStart,
 )
 from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
+
+
+log = logging.getLogger(__name__)
 
 
 def _unseen(count: int) -> None:
@@ -67,7 +72,7 @@ async def upload(
             pace.moved(size)
             reply = await pace.of(call.read())
     except OSError as error:
-        raise FolderUnusable(f"{path}: {error.strerror or error}") from error
+        raise cannot_write(f"{path}", error) from error
     if not isinstance(reply, UploadReply) or reply.WhichOneof("step") != "stored":
         raise TransferFailed("the other end did not say that it has stored the blob")
 
@@ -86,7 +91,7 @@ async def download(
     It is not synced, since it can be fetched again: who finds it after a restart checks it first. What an
     attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is told the
     bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable (try again:
-    `until_done`), or the refusal; BadInput if the other end's blob has another size.
+    `until_done`), or the refusal; BadInput if the other end's blob has another size; FolderUnusable, DiskFull.
     """
     part_path = destination.with_name(destination.name + ".part")
     try:
@@ -95,7 +100,7 @@ async def download(
             await part.finish()
         part_path.replace(destination)
     except OSError as error:
-        raise FolderUnusable(f"{destination.parent}: {error.strerror or error}") from error
+        raise cannot_write(f"{destination.parent}", error) from error
 
 
 async def until_done(
@@ -111,7 +116,7 @@ async def until_done(
     Tried again are Unavailable and TransferFailed, after ever longer waits that begin anew whenever
     ``progressed`` (bytes so far) has grown. Wrong bytes twice in a row are wrong at their source.
     """
-    wait, before, mismatched = waits(), progressed(), False
+    wait, before, mismatched, full = waits(), progressed(), False, False
     while True:
         try:
             await attempt()
@@ -119,6 +124,9 @@ async def until_done(
             failure = error
         else:
             return
+        if isinstance(failure, DiskFull) and not full:
+            full = True
+            log.warning("waiting: %s", failure)
         again = isinstance(failure, DigestMismatch)
         if give_up() or (again and mismatched):
             raise failure

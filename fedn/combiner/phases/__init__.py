@@ -11,17 +11,23 @@ Stage    ends former rounds, opens the round's model, reads its schema, takes up
 Collect  gives every participant its task and waits for an answer of each, for the clock, or for an abort.
 Fold     sums the accepted updates, exactly.
 Publish  puts the combiner model on the shelf and tells the reducer.
+
+A phase that finds the disk full is run again until there is room: all that it does comes to the same when done twice.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Protocol
 
 from fedn.combiner.round import Round
-from fedn.errors import FednError
+from fedn.errors import DiskFull, FednError, no_room
+from fedn.wire.backoff import delays
 
 log = logging.getLogger(__name__)
+
+MOST_S = 2.0  # between two attempts to write to a full disk
 
 
 class Phase(Protocol):
@@ -33,13 +39,38 @@ class Phase(Protocol):
         """Do the phase's work; return the next phase, or None at the end."""
 
 
+async def with_room(phase: Phase, round_: Round) -> Phase | None:
+    """Do the phase's work, again while the disk is full, for at most another time of the round. Raises DiskFull."""
+    waits, until, clock = delays(most=MOST_S), None, asyncio.get_running_loop().time
+    while True:
+        try:
+            return await phase.run()
+        except (OSError, DiskFull) as told:
+            error = of_our_disk(told)
+        if until is None:
+            until = clock() + round_.order.round_timeout_s
+            log.warning("round %s waits in %s: %s", round_.order.round_id, phase.name, error)
+        if clock() >= until or round_.aborted is not None:
+            raise error
+        await asyncio.sleep(next(waits))
+
+
+def of_our_disk(told: OSError | DiskFull) -> DiskFull:
+    """The full disk that was told of; what else the system says is raised."""
+    if isinstance(told, DiskFull):
+        return told
+    if not no_room(told):
+        raise told
+    return DiskFull(f"the combiner's disk is full: {told.strerror}")
+
+
 async def drive(round_: Round, first: Phase) -> None:
     """Run the phases one after another; whatever goes wrong becomes the round's outcome (I8)."""
     phase: Phase | None = first
     try:
         while phase is not None:
             round_.enter(phase.name)
-            phase = await phase.run()
+            phase = await with_room(phase, round_)
     except FednError as error:
         log.warning("round %s failed: %s", round_.order.round_id, error)
         await round_.close()

@@ -18,6 +18,7 @@ class Publish:
     round: Round
     tools: Tools
     name: str = "publish"
+    sum: tuple[str, int] | None = None
 
     async def run(self) -> Phase | None:
         """Set the outcome; without updates there is no model, and the reducer judges the quorum."""
@@ -30,9 +31,11 @@ class Publish:
 
     def _shelve(self) -> tuple[str, int]:
         assert self.round.sum_file is not None
-        size = self.round.sum_file.stat().st_size
-        digest = digest_of(self.round.sum_file)
-        self.round.sum_file.replace(self.tools.shelf.part(digest))
+        if self.sum is None:
+            self.sum = (digest_of(self.round.sum_file), self.round.sum_file.stat().st_size)
+        digest, size = self.sum
+        if self.round.sum_file.exists():  # the first time
+            self.round.sum_file.replace(self.tools.shelf.part(digest))
         self.tools.shelf.keep(digest)
         self.tools.journal.publish(self.round.order.round_id, digest)
         return digest, size
