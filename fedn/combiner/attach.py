@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import grpc
@@ -26,12 +26,22 @@ SILENCE = 3  # heartbeats that may be missed before a client counts as gone
 class CombinerService(combiner_pb2_grpc.CombinerServicer):
     """`Attach` and `Submit`."""
 
-    def __init__(self, name: str, roster: Roster, rounds: Rounds, intake: Intake, *, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        roster: Roster,
+        rounds: Rounds,
+        intake: Intake,
+        *,
+        heartbeat_s: float,
+        sends: Callable[[str], bool],
+    ) -> None:
         self._name = name
         self._roster = roster
         self._rounds = rounds
         self._intake = intake
         self._heartbeat_s = heartbeat_s
+        self._sends = sends
 
     @answers_errors
     async def Submit(self, request: pb.TaskResult, context: Context) -> pb.Receipt:
@@ -47,7 +57,7 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         welcome = pb.Welcome(combiner=self._name, heartbeat_s=self._heartbeat_s)
         stream.send(pb.CombinerCommand(welcome=welcome))
         self._rounds.greet(hello.client_id)
-        listener = asyncio.create_task(self._listen(request_iterator, stream))
+        listener = asyncio.create_task(self._listen(request_iterator, stream, hello.client_id))
         try:
             async for command in stream.commands():
                 yield command
@@ -68,12 +78,21 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         hello: pb.Hello = first.hello
         return hello
 
-    async def _listen(self, events: Any, stream: Stream) -> None:
-        """Every event is a sign of life; close the stream when none comes for too long, or the connection ends."""
+    async def _listen(self, events: Any, stream: Stream, client_id: str) -> None:
+        """Every event is a sign of life; close the stream when none comes for too long, or the connection ends.
+
+        So is an upload: over a narrow way, events wait behind its bytes.
+        """
         try:
             while True:
-                async with asyncio.timeout(SILENCE * self._heartbeat_s):
-                    await anext(events)
+                event = asyncio.ensure_future(anext(events))
+                try:
+                    while not (await asyncio.wait([event], timeout=SILENCE * self._heartbeat_s))[0]:
+                        if not self._sends(client_id):
+                            raise TimeoutError
+                finally:
+                    event.cancel()
+                event.result()
         except (TimeoutError, StopAsyncIteration, grpc.RpcError):
             log.debug("the client's half of the stream has ended")
         finally:

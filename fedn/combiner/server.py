@@ -107,7 +107,14 @@ class Combiner:
             check=self._intake.check_upload,
             settings=TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s),
         )
-        clients = CombinerService(self.name, self.roster, self.rounds, self._intake, heartbeat_s=settings.heartbeat_s)
+        clients = CombinerService(
+            self.name,
+            self.roster,
+            self.rounds,
+            self._intake,
+            heartbeat_s=settings.heartbeat_s,
+            sends=blobs.receives_from,
+        )
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
         blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)
         control_pb2_grpc.add_ControlServicer_to_server(

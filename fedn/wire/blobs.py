@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -71,6 +72,11 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         self._check = check
         self._settings = settings
         self._turns = Turns()
+        self._senders: Counter[str] = Counter()
+
+    def receives_from(self, client_id: str) -> bool:
+        """True while bytes of this client's come in; one that sends too little is cut."""
+        return client_id in self._senders
 
     @answers_errors
     async def Stat(self, request: StatRequest, context: Context) -> StatReply:  # noqa: N802, ARG002
@@ -91,7 +97,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         if not self._is_here(start):
             async with self._turns.take(start.digest, start.client_id), self._admission:
                 if not self._is_here(start):
-                    await self._receive(start, request_iterator, context, pace)
+                    with self._sending(start.client_id):
+                        await self._receive(start, request_iterator, context, pace)
                     return
         await pace.of(context.write(UploadReply(grant=UploadGrant(offset=start.size))))
         await pace.of(context.write(UploadReply(stored=UploadStored())))
@@ -132,6 +139,16 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             raise BadInput("a blob has at least one byte")
         self._check(first.start)
         return first.start
+
+    @contextmanager
+    def _sending(self, client_id: str) -> Iterator[None]:
+        self._senders[client_id] += 1
+        try:
+            yield
+        finally:
+            self._senders[client_id] -= 1
+            if not self._senders[client_id]:
+                del self._senders[client_id]
 
     def _is_here(self, start: UploadStart) -> bool:
         size = _size(self._shelf.find(start.digest))

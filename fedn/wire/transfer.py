@@ -34,7 +34,6 @@ from fedn.wire.v1.blobs_pb2 import (
 )
 from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
 
-
 log = logging.getLogger(__name__)
 
 

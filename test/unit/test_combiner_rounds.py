@@ -28,6 +28,8 @@ from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import upload
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1.blobs_pb2 import UploadRequest, UploadStart
+from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
 from test.unit.combiner_bench import Hand, Table, table, until
 
 ZEROS = {"w": np.zeros(4, np.float32)}
@@ -427,3 +429,22 @@ async def test_a_silent_client_counts_as_gone(tmp_path: Path) -> None:
         assert await asyncio.wait_for(hand.stream.read(), 10) is grpc.aio.EOF
         report = await laid.control.Report(control.ReportRequest())
         assert not report.clients
+
+
+async def test_a_client_that_uploads_counts_as_alive_while_its_heartbeats_wait_behind_the_bytes(tmp_path: Path) -> None:
+    async with table(tmp_path, heartbeat_s=0.1) as laid:
+        [hand] = await arrive(laid, "a")
+        await laid.start("a")
+        await hand.task()
+        path, digest = laid.write(filled(1))
+        data = path.read_bytes()
+        call = BlobsStub(hand.channel).Upload()
+        start = UploadStart(digest=digest, size=len(data), round_id="r1", client_id="a")
+        await call.write(UploadRequest(start=start))
+        await call.read()
+        for byte in range(8):  # more than twice the silence
+            await call.write(UploadRequest(data=data[byte : byte + 1]))
+            await asyncio.sleep(0.1)
+        assert laid.combiner.roster.attached()
+        call.cancel()
+        await until(lambda: not laid.combiner.roster.attached())
