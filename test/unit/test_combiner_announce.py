@@ -114,11 +114,10 @@ async def test_a_combiner_whose_name_is_taken_stops_with_the_reason(tmp_path: Pa
 async def test_clients_are_asked_to_look_for_another_combiner_while_the_reducer_stays_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(announcing, "ORPHAN_S", 0.05)
     heard: list[str] = []
     monkeypatch.setattr(Roster, "tell_all", lambda _, command: heard.append(command.reconsider.reason))
     async with RestStub(Reply.error(Unavailable("its store is away"))) as reducer:
-        serving = asyncio.create_task(serve(settings(tmp_path, reducer=reducer.address)))
+        serving = asyncio.create_task(serve(settings(tmp_path, reducer=reducer.address, orphan_s=0.05)))
         await until(lambda: len(heard) == 2)
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(15):
@@ -129,7 +128,7 @@ async def test_clients_are_asked_to_look_for_another_combiner_while_the_reducer_
 def test_an_absence_is_told_when_it_has_lasted(monkeypatch: pytest.MonkeyPatch) -> None:
     now, told = 100.0, list[float]()
     monkeypatch.setattr("fedn.combiner.announce.time.monotonic", lambda: now)
-    absence = announcing.Absence(told.append)
+    absence = announcing.Absence(told.append, 20.0)
     for at, said in ((100, []), (119, []), (120, [20]), (130, [20]), (141, [20, 41]), (160, [20, 41])):
         now = at
         absence.goes_on()
