@@ -26,7 +26,10 @@ NAME_BASE = (
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,52}",
     "the beginning of a name: letters, digits, '.', '_' and '-', at most 53",
 )
-URL = (r"https?://[^\s/?#]+/?", "an address such as http://127.0.0.1:8090")
+URLS = (
+    r"https?://[^\s/?#,]+/?(,\s*https?://[^\s/?#,]+/?)*",
+    "an address such as http://127.0.0.1:8090, or several with commas between",
+)
 HOST_PORT = (r"[^\s/]+:\d{1,5}", "an address such as 192.0.2.7:8091")
 STATE_URL = (r"mongodb://[^\s/?#@]+:\d{1,5}/[A-Za-z0-9_-]{1,38}", "mongodb://HOST:PORT/DATABASE, without credentials")
 BLOBS_URL = (
@@ -53,7 +56,7 @@ def secret(help: str, **more: Any) -> Any:  # noqa: A002
 LOG_LEVEL = rules("How much to log.", choices=LOG_LEVELS)
 MAX_MODEL = rules("Larger models are refused.", unit="bytes", min=1024)
 MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=1024)
-REDUCER = rules("Address of the reducer.", pattern=URL)
+REDUCER = rules("Address of the reducer; of several, with commas between, the one that answers is asked.", pattern=URLS)
 KEEPALIVE = rules(
     "Time between pings on a silent connection; their answer is awaited for half of it, at most 10 s. "
     "NATs forget silent connections after 30 to 60 s.",

@@ -27,7 +27,7 @@ _reducer = click.option(
     default="http://127.0.0.1:8090",
     envvar="FEDN_CLIENT_REDUCER",
     show_default=True,
-    help="Address of the reducer.",
+    help="Address of the reducer; of several, with commas between, the one that answers is asked.",
 )
 
 

@@ -10,21 +10,31 @@ import httpx
 
 from fedn.errors import FednError, NotFound, ReducerUnreachable, from_code
 from fedn.wire.bearer import Token, authorization
+from fedn.wire.failover import Addresses, AsyncFailover, Failover
 
 TIMEOUT_S = 10.0
 JSON = {"Accept": "application/json"}
 
 
 def client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S) -> httpx.Client:
-    """A blocking client of the reducer at `address`, for the command line."""
-    return httpx.Client(base_url=address, timeout=timeout_s, headers=headers(token))
+    """A blocking client of the reducer at `address`, for the command line; of several, A,B, of the one that answers."""
+    first, more = spread(address)
+    transport = Failover(Addresses(more)) if len(more) > 1 else None
+    return httpx.Client(base_url=first, transport=transport, timeout=timeout_s, headers=headers(token))
 
 
 def async_client(address: str, *, token: Token | None = None, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
-    """A client of the reducer at `address` for the roles' event loops."""
-    return httpx.AsyncClient(
-        base_url=address, timeout=timeout_s, headers=JSON, auth=None if token is None else Shown(token)
-    )
+    """A client of the reducer at `address` for the roles' event loops; of several, A,B, of the one that answers."""
+    first, more = spread(address)
+    transport = AsyncFailover(Addresses(more)) if len(more) > 1 else None
+    auth = None if token is None else Shown(token)
+    return httpx.AsyncClient(base_url=first, transport=transport, timeout=timeout_s, headers=JSON, auth=auth)
+
+
+def spread(address: str) -> tuple[str, list[str]]:
+    """The first of one or more addresses, and all."""
+    addresses = [part.strip() for part in address.split(",")]
+    return addresses[0], addresses
 
 
 class Shown(httpx.Auth):
