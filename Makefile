@@ -45,6 +45,9 @@ lint: .venv/.dev ## ruff, mypy --strict, import-linter
 gpu: .venv/.dev ## the tests that need a GPU; no part of `make test`
 	@$(BIN)/python -m pytest test/gpu
 
+soak: .venv/.dev ## 500 rounds while every 5 s a process is killed, ended or frozen (15 minutes)
+	@$(BIN)/python -m test.faults.soak
+
 bench: .venv/.dev ## the benchmarks, side by side
 	@$(BIN)/python -m bench
 

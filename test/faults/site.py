@@ -78,6 +78,7 @@ class Ways:
     stores: bool = False
     client_grace_s: float = 20.0
     combiner_grace_s: float = 30.0
+    elements: int = ELEMENTS  # of the model
 
 
 @dataclass
@@ -155,7 +156,7 @@ class Site(Network):
     def new_lineage(self) -> int:
         """Plant the seed model anew; returns its record's number. Models that were made from it are put anew too."""
         seed = self.folder / "seed.safetensors"
-        write_model(seed, {"w": np.zeros(ELEMENTS, np.float32), "steps": np.zeros(1, np.int64)})
+        write_model(seed, {"w": np.zeros(self.ways.elements, np.float32), "steps": np.zeros(1, np.int64)})
         sent = self.send("/seed?new_lineage=true", seed.read_bytes())
         assert sent.status_code == httpx.codes.CREATED, sent.text
         return int(self.get("/api/v1/trail")["records"][-1]["seq"])
