@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+import httpx
 
 from test.faults import judge
 from test.faults.play import FREEZE_S, SIGNALS, send
@@ -145,7 +146,7 @@ def main(rounds: int, every_s: float, seed: int, limit_s: float, json_file: Path
             while not ended and time.monotonic() - began < limit_s:
                 time.sleep(SAMPLE_S)
                 samples.append([sample(here, role) for role in sorted(here.roles)])
-                with suppress(AssertionError, OSError, ValueError):
+                with suppress(AssertionError, httpx.TransportError):
                     session = here.session(session_id)
                     ended = session if session["ended"] else {}
                     click.echo(
