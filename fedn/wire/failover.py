@@ -61,9 +61,9 @@ class Failover(httpx.BaseTransport):
 class AsyncFailover(httpx.AsyncBaseTransport):
     """For the roles' event loops."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: Addresses, limits: httpx.Limits) -> None:
         self._addresses = addresses
-        self._transport = httpx.AsyncHTTPTransport()
+        self._transport = httpx.AsyncHTTPTransport(limits=limits)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx."""

@@ -13,6 +13,7 @@ from fedn.wire.bearer import Token, authorization
 from fedn.wire.failover import Addresses, AsyncFailover, Failover
 
 TIMEOUT_S = 10.0
+IDLE_S = 1.0  # gunicorn closes an idle connection after 2 s, and a request that meets its end gets no answer
 JSON = {"Accept": "application/json"}
 
 
@@ -26,9 +27,12 @@ def client(address: str, *, token: str | None = None, timeout_s: float = TIMEOUT
 def async_client(address: str, *, token: Token | None = None, timeout_s: float = TIMEOUT_S) -> httpx.AsyncClient:
     """A client of the reducer at `address` for the roles' event loops; of several, A,B, of the one that answers."""
     first, more = spread(address)
-    transport = AsyncFailover(Addresses(more)) if len(more) > 1 else None
+    limits = httpx.Limits(keepalive_expiry=IDLE_S)
+    transport = AsyncFailover(Addresses(more), limits) if len(more) > 1 else None
     auth = None if token is None else Shown(token)
-    return httpx.AsyncClient(base_url=first, transport=transport, timeout=timeout_s, headers=JSON, auth=auth)
+    return httpx.AsyncClient(
+        base_url=first, transport=transport, timeout=timeout_s, headers=JSON, auth=auth, limits=limits
+    )
 
 
 def spread(address: str) -> tuple[str, list[str]]:
