@@ -44,9 +44,10 @@ def given_token() -> str | None:
 
 
 def _read(file: Path) -> str:
+    """The first line: it is the one to show, also of a file that a role has (`fedn.security.token_file`)."""
     try:
         with file.open("rb") as content:
-            return content.read(_LIMIT_BYTES).decode(errors="replace").strip()
+            return content.read(_LIMIT_BYTES).decode(errors="replace").strip().partition("\n")[0].strip()
     except OSError as error:
         raise BadInput(f"--token-file {file}: {error.strerror}") from None
 

@@ -37,6 +37,7 @@ def test_tokens_change_while_everything_runs(tmp_path: Path) -> None:
         write(clients, new)
         write(admins, new_admin, admin)
         shows(net, new_admin)
+        assert net.fedn("session", "list", "--token-file", admins).returncode == 0
         net.finished(net.start(rounds=1))
         write(servers, new)
         write(admins, new_admin)
