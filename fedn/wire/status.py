@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
@@ -49,7 +50,8 @@ def answers_errors(
     @functools.wraps(method)
     async def answering(self: Servicer, request: Request, context: Context) -> Reply:
         try:
-            return await method(self, request, context)
+            with gone_is_cancelled():
+                return await method(self, request, context)
         except FednError as error:
             await abort(context, error)
 
@@ -64,13 +66,23 @@ def streams_errors(
     @functools.wraps(method)
     async def streaming(self: Servicer, request: Request, context: Context) -> AsyncGenerator[Reply, None]:
         try:
-            async with aclosing(method(self, request, context)) as replies:
-                async for reply in replies:
-                    yield reply
+            with gone_is_cancelled():
+                async with aclosing(method(self, request, context)) as replies:
+                    async for reply in replies:
+                        yield reply
         except FednError as error:
             await abort(context, error)
 
     return streaming
+
+
+@contextmanager
+def gone_is_cancelled() -> Iterator[None]:
+    """A write that fails because the other end has just died: gRPC would log it as an error of ours."""
+    try:
+        yield
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def from_rpc(error: grpc.aio.AioRpcError, *, unreachable: type[FednError]) -> FednError:

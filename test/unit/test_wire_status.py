@@ -142,3 +142,17 @@ async def _write_on(upload: grpc.aio.StreamStreamCall[UploadRequest, UploadReply
     async with calling(upload, unreachable=CombinerUnreachable) as call:
         while True:
             await call.write(UploadRequest(data=bytes(100_000)))
+
+
+async def test_a_write_to_who_has_gone_is_no_error_of_ours(refusing: Refused, caplog: pytest.LogCaptureFixture) -> None:
+    """gRPC would log a traceback for each client that dies in the middle of a download."""
+    refusing.service.error = grpc.aio.InternalError("a write has failed")
+    stub = BlobsStub(refusing.channel)
+    with pytest.raises(CombinerUnreachable):  # by the deadline: nobody is there to be answered
+        async with rpc_errors(unreachable=CombinerUnreachable):
+            await stub.Stat(StatRequest(), timeout=0.5)
+    async with calling(stub.Download(DownloadRequest(), timeout=0.5), unreachable=CombinerUnreachable) as call:
+        assert (await call.read()) == DownloadReply(data=b"before")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call.read()
+    assert caplog.text == ""
