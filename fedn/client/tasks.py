@@ -25,7 +25,7 @@ from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
 from fedn.client.settings import settings_for
 from fedn.client.told import told
-from fedn.client.transfers import Transfers
+from fedn.client.transfers import Transfers, Upload
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.config import ClientSettings
 from fedn.errors import (
@@ -33,6 +33,7 @@ from fedn.errors import (
     FednError,
     ModelInvalid,
     ModelTooLarge,
+    NotAParticipant,
     OutputInvalid,
     OutputMissing,
     RoundClosed,
@@ -57,6 +58,7 @@ class Running:
     deadline: float  # of the script, on the monotonic clock
     work: asyncio.Task[None] | None = None
     over: bool = False
+    upload: Upload | None = None  # what the result needs at the combiner
     earlier_s: float = 0.0  # what the training took that an earlier life of this process finished
 
     def is_over(self) -> bool:
@@ -132,7 +134,7 @@ class Tasks:
         try:
             result = await self._result(running)
             if result is not None:
-                await self._transfers.submit(result, give_up=running.is_over)
+                await self._transfers.submit(result, upload=running.upload, give_up=running.is_over)
         finally:
             running.over = True
             await asyncio.to_thread(self._workspace.sweep)
@@ -144,8 +146,9 @@ class Tasks:
         result = pb.TaskResult(client_id=self._identity, task_id=command.task_id, round_id=command.round_id)
         try:
             await self._with_room(running, result)
-        except (UnknownRound, RoundClosed) as error:
-            # A combiner that was just started again gives the task again once it knows the round.
+        except (UnknownRound, RoundClosed, NotAParticipant) as error:
+            # A combiner that was just started again gives the task again once it knows the round; one to which this
+            # client has moved, once the reducer has told it so.
             log.warning("the result of %s was not taken: %s", command.task_id, error)
             return None
         except FednError as error:
@@ -196,7 +199,7 @@ class Tasks:
         else:
             running.earlier_s = done.seconds
         out = self._workspace.task(command.task_id) / done.out
-        await self._transfers.upload(out, done.digest, command.round_id, give_up=running.is_over)
+        await self._upload(running, out, done.digest)
         return pb.Update(
             model=done.digest, base_model=command.model, num_examples=done.num_examples, metrics=done.metrics
         )
@@ -236,8 +239,12 @@ class Tasks:
         out = await self._run(running, "predict", "predictions.json")
         await asyncio.to_thread(check_predictions, out)
         digest = await asyncio.to_thread(digest_of, out)
-        await self._transfers.upload(out, digest, running.command.round_id, give_up=running.is_over)
+        await self._upload(running, out, digest)
         return pb.Prediction(predictions=digest, base_model=running.command.model)
+
+    async def _upload(self, running: Running, out: Path, digest: str) -> None:
+        await self._transfers.upload(out, digest, running.command.round_id, give_up=running.is_over)
+        running.upload = Upload(out, digest)
 
     async def _run(self, running: Running, entry_point: str, name: str) -> Path:
         """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""

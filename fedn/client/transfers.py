@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.client.link import Link
-from fedn.errors import CombinerUnreachable, FednError, Unauthenticated, Unavailable
+from fedn.errors import CombinerUnreachable, FednError, NotFound, Unauthenticated, Unavailable
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import download, until_done, upload
@@ -19,6 +20,14 @@ log = logging.getLogger(__name__)
 SUBMIT_DEADLINE_S = 60.0
 
 GiveUp = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was uploaded for a result."""
+
+    path: Path
+    digest: str
 
 
 class Transfers:
@@ -66,13 +75,22 @@ class Transfers:
 
         await self._persist(attempt, give_up)
 
-    async def submit(self, result: pb.TaskResult, *, give_up: GiveUp) -> None:
-        """Hand in a result; one that is not taken, or refused, is logged."""
+    async def submit(self, result: pb.TaskResult, *, upload: Upload | None = None, give_up: GiveUp) -> None:
+        """Hand in a result; one that is not taken, or refused, is logged.
+
+        What was uploaded for it is uploaded again where it is missing: the client may have moved to another combiner.
+        """
         receipt = pb.Receipt()
 
         async def attempt() -> None:
             stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
-            receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+            try:
+                async with rpc_errors(unreachable=CombinerUnreachable):
+                    receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+            except NotFound as error:
+                if upload is not None:
+                    await self.upload(upload.path, upload.digest, result.round_id, give_up=give_up)
+                raise Unavailable(error.reason) from error
 
         try:
             await self._persist(attempt, give_up)

@@ -88,8 +88,8 @@ class Intake:
                         self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
-        except Unavailable:
-            raise  # it says nothing about the result, which the client sends again
+        except (Unavailable, NotFound):
+            raise  # it says nothing about the result, which the client sends again; and what it uploaded, if need be
         except FednError as error:
             await self._count(result, error)
             return pb.Receipt(accepted=False, code=error.code, reason=error.reason)

@@ -30,6 +30,10 @@ class Journal:
             self._state.insert("journal_rounds", document | {"sum": ""})
         self._keep_term(order.term)
 
+    def knows(self, round_id: str) -> bool:
+        """Whether the round has run here before, and was not ended."""
+        return self._state.get("journal_rounds", round_id) is not None
+
     def accept(self, round_id: str, answer: Answer) -> None:
         """Commit one answer. Raises AlreadyExists when the client's answer is in the journal."""
         row = asdict(answer) | {"metrics": dict(answer.metrics)}

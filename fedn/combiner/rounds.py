@@ -130,6 +130,8 @@ class Rounds:
 
     def _sweep(self, round_id: str, needed: set[str]) -> None:
         self._tools.journal.end_others(round_id)
+        if self._tools.journal.knows(round_id):
+            return  # clients may have uploaded for it what the journal does not have yet
         needed = needed | self._tools.journal.needed()
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedn.client.link import Connection, Link
-from fedn.client.transfers import Transfers
+from fedn.client.transfers import Transfers, Upload
 from fedn.wire.channel import dial
 from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.combiner_bench import table
@@ -65,3 +65,22 @@ async def test_a_channel_that_is_closed_when_it_is_used_is_a_lost_connection(tmp
             case "submit":
                 await transfers.submit(failure, give_up=on_the_next)
                 assert [c.reason for c in (await laid.outcome()).clients] == ["a test"]
+
+
+async def test_a_result_whose_upload_is_missing_uploads_it_again(tmp_path: Path) -> None:
+    """The client has moved to this combiner after it had uploaded to another (I1)."""
+    async with table(tmp_path) as laid:
+        await laid.stage(TENSORS)
+        await laid.hand("c").attach()
+        await laid.start("c")
+        await laid.hand("c").task()
+        link = Link()
+        link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
+        path, digest = laid.write({"w": TENSORS["w"] * 2})
+        update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
+        result = pb.TaskResult(client_id="c", task_id="r1.c", round_id="r1", update=update)
+        transfers = Transfers(link, identity="c", min_rate_bytes_s=35_000)
+        await transfers.submit(result, upload=Upload(path, digest), give_up=lambda: False)
+        outcome = await laid.outcome()
+        assert [(c.status, c.update) for c in outcome.clients] == [("accepted", digest)]
+        assert dict(outcome.refused) == {}

@@ -13,7 +13,7 @@ import pytest
 
 from fedn.combiner.journal import Journal
 from fedn.combiner.round import Answer, Order, Round
-from fedn.errors import BadInput, Conflict, EntryPointFailed, StaleTerm, Unavailable
+from fedn.errors import BadInput, Conflict, EntryPointFailed, NotFound, StaleTerm, Unavailable
 from fedn.wire.settings import MESSAGE_LIMIT
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -325,3 +325,42 @@ async def test_a_mistake_in_a_phase_ends_the_round_with_a_reason(
         outcome = await laid.outcome()
         assert (outcome.code, outcome.reason) == ("internal", "RuntimeError: a mistake")
         assert [(c.client_id, c.status) for c in outcome.clients] == [("a", "missing")]
+
+
+async def test_an_update_that_is_not_here_is_asked_for_and_not_refused(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        (one,) = await stage(laid, "one")
+        await laid.start("one")
+        await one.task()
+        path, digest = laid.write({"w": np.full(4, 1.0, np.float32)}, "update")
+        update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
+        with pytest.raises(NotFound):
+            async with rpc_errors(unreachable=Unavailable):
+                await one.submit("r1", update=update)
+        await one.send(path, digest, "r1")
+        assert (await one.submit("r1", update=update)).accepted
+        assert dict((await laid.outcome()).refused) == {}
+
+
+async def test_what_was_uploaded_for_a_round_is_kept_over_a_restart(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        (one,) = await stage(laid, "one")
+        await laid.start("one")
+        await one.task()
+        update = await send(laid, one, 1.0)
+    async with table(tmp_path) as laid:
+        (one,) = await stage(laid, "one")
+        await laid.start("one")
+        await one.task()
+        assert (await one.submit("r1", update=update)).accepted
+
+
+async def test_what_was_uploaded_for_a_round_is_kept_when_others_come(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        one, _ = await stage(laid, "one", "two")
+        await laid.start("one")
+        await one.task()
+        update = await send(laid, one, 1.0)
+        await laid.start("one", "two", epoch=2)
+        await one.task()
+        assert (await one.submit("r1", update=update)).accepted

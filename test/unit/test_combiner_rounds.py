@@ -102,7 +102,6 @@ REFUSALS: dict[str, tuple[dict[str, Any], Change, str]] = {
     "no examples": (ZEROS, lambda u: setattr(u, "num_examples", 0), "bad_num_examples"),
     "negative examples": (ZEROS, lambda u: setattr(u, "num_examples", -5), "bad_num_examples"),
     "another base": (ZEROS, lambda u: setattr(u, "base_model", "0" * 64), "wrong_base"),
-    "a blob that was not uploaded": (ZEROS, lambda u: setattr(u, "model", "0" * 64), "not_found"),
     "a metric that is no number": (ZEROS, with_metric(float("nan")), "output_invalid"),
 }
 
