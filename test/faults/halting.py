@@ -47,6 +47,11 @@ def of_answer(journal: Any, round_id: str, answer: Any) -> Mapping[str, object]:
     return {"kind": kind, "round": number, "client": answer.client_id}
 
 
+def of_result(transfers: Any, result: Any, **how: Any) -> Mapping[str, object]:
+    _, number, kind, _ = result.round_id.rsplit(".", 3)
+    return {"kind": kind, "round": number}
+
+
 def of_part(part: Any, data: bytes) -> Mapping[str, object]:
     return {"folder": part._path.parent.name}
 
@@ -72,6 +77,7 @@ POINTS: Mapping[str, tuple[Point, ...]] = {
     "client": (
         Point("download", "fedn.wire.transfer:PartWriter.add", "after", of_part),
         Point("upload", "fedn.wire.transfer:chunks", "second"),
+        Point("submit", "fedn.client.transfers:Transfers.submit", "before", of_result),
     ),
 }
 

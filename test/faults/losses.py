@@ -149,6 +149,7 @@ MOMENTS: Mapping[str, Trigger] = {
     "while the model downloads": Trigger(HERS, "download", {"folder": "models"}),
     "while training": Trigger(HERS, "train", IN_ROUND),
     "in the middle of an upload": Trigger(HERS, "upload"),
+    "after an upload, before it is submitted": Trigger(HERS, "submit", IN_TRAINING),
     "after an update was accepted, before its receipt": Trigger(SOUTH, "accepted", {**IN_TRAINING, "client": HERS}),
     "while a combiner folds": Trigger(SOUTH, "folding"),
     "while the sums travel to the reducer": TAKING,

@@ -53,6 +53,7 @@ GIVING = Trigger(REDUCER, "giving")
 DOWNLOADING = Trigger(CLIENT, "download", MappingProxyType({"folder": "models"}))
 TRAINING = Trigger(CLIENT, "train", IN_ROUND)
 UPLOADING = Trigger(CLIENT, "upload")
+SUBMITTING = Trigger(CLIENT, "submit", IN_TRAINING)
 ACCEPTED = Trigger(COMBINER, "accepted", MappingProxyType({**IN_TRAINING, "client": CLIENT}))
 SUMMING = Trigger(COMBINER, "folding")
 TAKING = Trigger(REDUCER, "taking")
@@ -69,6 +70,7 @@ WHEN: Mapping[str, Mapping[str, Trigger]] = MappingProxyType(
         "while the model downloads": {"": DOWNLOADING},
         "while training": {"": TRAINING},
         "in the middle of an upload": {"": UPLOADING},
+        "after an upload, before it is submitted": {"": SUBMITTING},
         "after an update was accepted, before its receipt": {"": ACCEPTED},
         "while a combiner folds": {"": SUMMING},
         "while the sums travel to the reducer": {"": TAKING},

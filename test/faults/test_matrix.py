@@ -19,6 +19,7 @@ SAMPLE = (
     "client, while the model downloads, SIGSTOP",
     "child, while training, kill -9",
     "client, in the middle of an upload, kill -9",
+    "combiner, after an upload, before it is submitted, kill -9",
     "combiner, after an update was accepted, before its receipt, kill -9",
     "combiner, while a combiner folds, SIGTERM",
     "reducer, while the sums travel to the reducer, kill -9",
@@ -30,7 +31,7 @@ SAMPLE = (
     "loss of child, while training, kill -9, twice, quorum 3",
     "loss of c0, while training, kill -9, quorum 4",
     "loss of c0 (north), after an update was accepted, before its receipt, kill -9, quorum 3",
-    "loss of south, while training with 3 answers, kill -9, quorum 4",
+    "loss of south, after an upload, before it is submitted, kill -9, quorum 4",
 )
 ROWS = {fault.name: fault for fault in EVERYTHING}
 TAIL_LINES = 40
