@@ -66,9 +66,9 @@ def come_back(site: Site, loss: Loss) -> None:
 
 
 def answered(site: Site, session_id: str) -> int:
-    """How many clients have answered in the round that runs; -1 when none runs."""
+    """How many clients have answered in the round that runs."""
     live = site.session(session_id)["live"]
-    return int(live["answered"]) if live else -1
+    return int(live["answered"]) if live else 0
 
 
 def moved(site: Site, loss: Loss) -> bool:
