@@ -47,7 +47,34 @@ class Request:
                 raise BadInput(f"{what} must be 1 to {NAME_LIMIT} printable characters")
 
 
-def assign(state: State, seen: Sequence[Seen], request: Request, *, deciding: Lock) -> dict[str, Any]:
+class Ages:
+    """For how long claims have been as they are, as far as this process has seen it, on its monotonic clock.
+
+    Wall clocks jump, and differ between machines. What this process has not seen for long counts as young.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[int, float]] = {}
+
+    def of(self, claim: dict[str, Any]) -> float:
+        """Seconds since it was seen first in this version."""
+        now, version = time.monotonic(), claim["_version"]
+        known, since = self._since.get(claim["_id"], (None, now))
+        if known != version:
+            self._since[claim["_id"]] = (version, since := now)
+        return now - since
+
+    def look(self, claims: Sequence[dict[str, Any]]) -> None:
+        """See all the claims that there are; forget the others."""
+        there = {claim["_id"] for claim in claims}
+        for gone in list(self._since):
+            if gone not in there:
+                self._since.pop(gone, None)
+        for claim in claims:
+            self.of(claim)
+
+
+def assign(state: State, seen: Sequence[Seen], request: Request, *, deciding: Lock, ages: Ages) -> dict[str, Any]:
     """The client's seat: {client_id, name, part, combiner, address}.
 
     `deciding` is held for the requests that look at all claims: side by side they would want the same part.
@@ -61,9 +88,10 @@ def assign(state: State, seen: Sequence[Seen], request: Request, *, deciding: Lo
         raise NotFound(f"there is no combiner {request.preferred!r}")
     while True:
         try:
-            claim = _kept(state, up, request) or _decided(state, up, seen, request, deciding)
+            claim = _kept(state, up, request) or _decided(state, up, seen, request, deciding, ages)
         except (AlreadyExists, VersionConflict, NotFound):
             continue  # another request took that part or seat at the same moment
+        ages.of(claim)
         given = {key: claim[key] for key in ("name", "part", "combiner")}
         return {"client_id": request.client_id, "address": up[claim["combiner"]].address} | given
 
@@ -81,45 +109,45 @@ def _kept(state: State, up: dict[str, Seen], request: Request) -> dict[str, Any]
         return None
     if _choose(up, (), mine, request.preferred) != mine["combiner"]:
         return None
-    return state.replace("clients", mine | {"asked": time.time()})
+    return state.replace("clients", mine | {"missed": False})
 
 
 def _decided(
-    state: State, up: dict[str, Seen], seen: Sequence[Seen], request: Request, deciding: Lock
+    state: State, up: dict[str, Seen], seen: Sequence[Seen], request: Request, deciding: Lock, ages: Ages
 ) -> dict[str, Any]:
     if not deciding.acquire(timeout=DECIDE_S):
         raise Unavailable("too many clients ask for a seat at once")
     try:
         reports = [combiner.report for combiner in seen if combiner.report is not None]
         attached = {client.client_id for report in reports for client in report.clients}
-        return _claim(state, up, attached, request)
+        return _claim(state, up, attached, request, ages)
     finally:
         deciding.release()
 
 
-def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request) -> dict[str, Any]:
-    now = time.time()
+def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Request, ages: Ages) -> dict[str, Any]:
     claims = state.find("clients")
+    ages.look(claims)
     mine = next((claim for claim in claims if claim["_id"] == request.client_id), None)
     others = [claim for claim in claims if claim["_id"] != request.client_id]
     if request.name is not None:
-        others = _without_name(state, others, request.name, attached, now)
+        others = _without_name(state, others, request.name, attached, ages)
     if mine is None:  # one that comes back takes nothing from anyone, however long all were away
-        others = _without_expired(state, others, attached, now)
+        others = _without_expired(state, others, attached, ages)
     part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
     name = request.name or f"{request.name_base}{part}"
-    others = _without_name(state, others, name, attached, now)
+    others = _without_name(state, others, name, attached, ages)
     combiner = _choose(up, others, mine, request.preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
-    asked = {"name": name, "combiner": combiner, "seat": seat, "asked": now}
+    asked = {"name": name, "combiner": combiner, "seat": seat, "missed": False}
     if mine is not None:
         return state.replace("clients", mine | asked)
     return state.insert("clients", {"_id": request.client_id, "part": part} | asked)
 
 
 def _without_name(
-    state: State, others: list[dict[str, Any]], name: str, attached: set[str], now: float
+    state: State, others: list[dict[str, Any]], name: str, attached: set[str], ages: Ages
 ) -> list[dict[str, Any]]:
     """Delete another identity's claim on the name; return the other claims.
 
@@ -129,7 +157,7 @@ def _without_name(
     for holder in (claim for claim in others if claim["name"] == name):
         if holder["_id"] in attached:
             raise NameTaken(f"another client is connected under the name {name!r}")
-        if now - holder["asked"] < HANDSHAKE_S:
+        if ages.of(holder) < HANDSHAKE_S:
             raise Unavailable(f"another client was given a seat under the name {name!r} a moment ago")
         state.delete("clients", holder["_id"], version=holder["_version"])
     return [claim for claim in others if claim["name"] != name]
@@ -169,7 +197,7 @@ def _free_seat(combiner: str, others: Sequence[dict[str, Any]]) -> str:
 
 
 def _without_expired(
-    state: State, claims: Sequence[dict[str, Any]], attached: set[str], now: float
+    state: State, claims: Sequence[dict[str, Any]], attached: set[str], ages: Ages
 ) -> list[dict[str, Any]]:
     """Delete claims that nobody holds any more; return the others.
 
@@ -178,19 +206,24 @@ def _without_expired(
     """
     living, doubtful = [], []
     for claim in claims:
-        missed = claim.get("missed", 0.0)
-        noted = missed > claim["asked"]
+        noted = bool(claim.get("missed"))
         if claim["_id"] in attached:
-            living.append(state.replace("clients", claim | {"missed": 0.0}) if noted else claim)
-        elif now - claim["asked"] < EXPIRY_S:
+            living.append(_noted(state, claim, ages, missed=False) if noted else claim)
+        elif not noted and ages.of(claim) < EXPIRY_S:
             living.append(claim)
-        elif noted and now - missed >= DOUBT_S:
+        elif noted and ages.of(claim) >= DOUBT_S:
             state.delete("clients", claim["_id"], version=claim["_version"])
         else:
-            doubtful.append(claim if noted else state.replace("clients", claim | {"missed": now}))
+            doubtful.append(claim if noted else _noted(state, claim, ages, missed=True))
     if doubtful:
         raise Unavailable(f"client {doubtful[0]['name']!r} was away for long and may be coming back; its part is kept")
     return living
+
+
+def _noted(state: State, claim: dict[str, Any], ages: Ages, *, missed: bool) -> dict[str, Any]:
+    claim = state.replace("clients", claim | {"missed": missed})
+    ages.of(claim)
+    return claim
 
 
 def add_combiner(state: State, seen: Sequence[Seen], *, name: str, identity: str, address: str) -> None:

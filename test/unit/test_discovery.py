@@ -4,13 +4,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
 from fedn.client.agent import WELCOME_TIMEOUT_S
 from fedn.errors import BadInput, NameTaken, NoCombiner, NotFound, Unavailable
 from fedn.reducer import discovery
-from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Request, add_combiner
+from fedn.reducer.discovery import DOUBT_S, EXPIRY_S, HANDSHAKE_S, Ages, Request, add_combiner
 from fedn.reducer.network import Seen
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
@@ -23,9 +24,12 @@ def combiner(name: str, *clients: str, up: bool = True) -> Seen:
     return Seen(name, f"identity of {name}", f"{name}:1", report)
 
 
+AGES: WeakKeyDictionary[SqliteState, Ages] = WeakKeyDictionary()
+
+
 def assign(state: SqliteState, seen: list[Seen], request: Request) -> dict[str, Any]:
     """As in a worker of its own, so that nothing but the store's promises keeps requests apart."""
-    return discovery.assign(state, seen, request, deciding=Lock())
+    return discovery.assign(state, seen, request, deciding=Lock(), ages=AGES.setdefault(state, Ages()))
 
 
 def ask(state: SqliteState, seen: list[Seen], client: str, preferred: str | None = None) -> dict[str, object]:
@@ -93,7 +97,7 @@ def test_the_lowest_part_is_free_again_when_its_client_is_gone_for_long(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     seen = [combiner("a")]
     for k in range(3):
         ask(state, seen, f"client-{k}")
@@ -112,7 +116,7 @@ def test_a_newcomer_among_those_who_come_back_takes_no_part_of_theirs(
 ) -> None:
     """All were stopped for long, and one more is started with them: it may well ask first."""
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     seen = [combiner("a")]
     first = {k: based(state, seen, f"id-{k}") for k in range(3)}
     now += 100 * EXPIRY_S
@@ -126,7 +130,7 @@ def test_a_client_whose_combiner_is_silent_now_and_then_keeps_its_part(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     there, silent = [combiner("a", "client-0"), combiner("b")], [combiner("a", up=False), combiner("b")]
     ask(state, there, "client-0", "a")
     for newcomer in ("one", "two", "three"):
@@ -142,7 +146,7 @@ def test_a_name_in_use_is_refused_and_one_of_a_gone_client_is_taken_over(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     ask(state, [combiner("a")], "one")
     with pytest.raises(NameTaken):
         assign(state, [combiner("a", "one")], Request("two", "one"))
@@ -222,7 +226,7 @@ def test_clients_that_were_all_away_for_long_find_their_parts_and_names_again(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     seen = [combiner("a"), combiner("b")]
     first = {k: based(state, seen, f"id-{k}") for k in range(5)}
     now += 100 * EXPIRY_S
@@ -263,7 +267,7 @@ def test_a_name_is_not_taken_over_from_one_who_may_still_attach(
     state: SqliteState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
     assign(state, [combiner("a")], Request("id-0", name="same"))
     now += WELCOME_TIMEOUT_S  # so long it waits for its combiner's welcome
     with pytest.raises(Unavailable):
@@ -296,6 +300,30 @@ def test_who_waits_too_long_for_its_turn_is_told_so(state: SqliteState, monkeypa
     ask(state, [combiner("a")], "back")
     with deciding:
         with pytest.raises(Unavailable, match="too many clients"):
-            discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding)
-        discovery.assign(state, [combiner("a")], Request("back", "back"), deciding=deciding)
-    discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding)
+            discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding, ages=Ages())
+        discovery.assign(state, [combiner("a")], Request("back", "back"), deciding=deciding, ages=Ages())
+    discovery.assign(state, [combiner("a")], Request("new", "new"), deciding=deciding, ages=Ages())
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_wall_clock_that_jumps_expires_no_claim_and_keeps_no_name(
+    state: SqliteState, monkeypatch: pytest.MonkeyPatch, jump_s: float
+) -> None:
+    now, jumped = 1000.0, 0.0
+    monkeypatch.setattr("fedn.reducer.discovery.time.monotonic", lambda: now)
+    monkeypatch.setattr("fedn.reducer.discovery.time.time", lambda: now + jumped)
+    seen, away = [combiner("a")], [combiner("a", up=False), combiner("b")]
+    assert ask(state, seen, "one")["part"] == 0
+    jumped = jump_s
+    assert ask(state, away, "two")["part"] == 1, "the first may be coming back"
+    with pytest.raises(Unavailable, match="a moment ago"):
+        assign(state, away, Request("another", "one"))
+    now += HANDSHAKE_S
+    assert assign(state, away, Request("another", "one"))["name"] == "one"
+
+
+def test_another_worker_of_the_reducer_takes_what_it_sees_first_for_young(state: SqliteState) -> None:
+    seen = [combiner("a")]
+    ask(state, seen, "one")
+    with pytest.raises(Unavailable, match="a moment ago"):
+        discovery.assign(state, seen, Request("another", "one"), deciding=Lock(), ages=Ages())

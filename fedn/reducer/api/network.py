@@ -19,7 +19,7 @@ from fedn.reducer.views import network_view
 def blueprint(office: Office) -> Blueprint:
     """The routes of the network."""
     routes, desk, engine = Blueprint("network", __name__), office.desk, office.engine
-    probe, herd, deciding = Probe(desk), Herd(desk.state), threading.Lock()
+    probe, herd, deciding, ages = Probe(desk), Herd(desk.state), threading.Lock(), discovery.Ages()
 
     @routes.get("/")
     @routes.get("/api/v1/network")
@@ -42,7 +42,7 @@ def blueprint(office: Office) -> Blueprint:
         )
         try:
             seen = engine.ask(lambda network: network.recent())
-            seat = discovery.assign(desk.state, seen, wanted, deciding=deciding)
+            seat = discovery.assign(desk.state, seen, wanted, deciding=deciding, ages=ages)
         except Unavailable:
             after_this_request(lambda answer: told_when(answer, herd.retry_after_s()))
             raise
