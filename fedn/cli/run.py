@@ -10,6 +10,7 @@ import click
 
 from fedn.cli.options import log_as_json, log_to_stderr, of_settings, settings_of
 from fedn.config import ClientSettings, CombinerSettings, ReducerSettings
+from fedn.storage.descriptors import raise_limit
 
 
 class Run(click.Group):
@@ -38,6 +39,7 @@ def run() -> None:
       fedn run combiner
       fedn run client
     """
+    raise_limit()
 
 
 @run.command()

@@ -12,7 +12,7 @@ import grpc
 from fedn.combiner.intake import Intake
 from fedn.combiner.roster import Roster, Stream
 from fedn.combiner.rounds import Rounds
-from fedn.errors import BadInput
+from fedn.errors import BadInput, Unavailable
 from fedn.wire.status import Context, answers_errors, streams_errors
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
@@ -35,6 +35,7 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         *,
         heartbeat_s: float,
         sends: Callable[[str], bool],
+        places: int,
     ) -> None:
         self._name = name
         self._roster = roster
@@ -42,6 +43,7 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
         self._intake = intake
         self._heartbeat_s = heartbeat_s
         self._sends = sends
+        self._places = places
 
     @answers_errors
     async def Submit(self, request: pb.TaskResult, context: Context) -> pb.Receipt:
@@ -52,6 +54,7 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
     async def Attach(self, request_iterator: Any, context: Context) -> AsyncGenerator[pb.CombinerCommand, None]:
         """See the proto."""
         hello = await self._hello(request_iterator)
+        self._check_room(hello.client_id)
         seat, stream = self._roster.attach(hello)
         log.info("client %s (part %d) attached", hello.name, hello.part)
         welcome = pb.Welcome(combiner=self._name, heartbeat_s=self._heartbeat_s)
@@ -66,6 +69,13 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
             log.info("client %s %s", hello.name, "came back" if stream.superseded else "went away")
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
+
+    def _check_room(self, client_id: str) -> None:
+        attached = self._roster.attached()
+        if len(attached) >= self._places and client_id not in {seat.client_id for seat in attached}:
+            raise Unavailable(
+                f"combiner {self._name} has no place for more than {self._places} clients: its limit of open files"
+            )
 
     async def _hello(self, events: Any) -> pb.Hello:
         try:

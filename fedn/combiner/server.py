@@ -30,7 +30,7 @@ from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.config import CombinerSettings
 from fedn.security.tokens import admins_token, tokens_of
-from fedn.storage import folder
+from fedn.storage import descriptors, folder
 from fedn.storage.files import FileBlobs
 from fedn.storage.readiness import Readiness
 from fedn.storage.sqlite import SqliteState
@@ -95,7 +95,13 @@ class Combiner:
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
         doors = [] if tokens is None else [Door(tokens)]
-        self._server = new_server(window_bytes=settings.window_bytes, doors=doors, keepalive_s=settings.keepalive_s)
+        self._connections = descriptors.for_others()
+        self._server = new_server(
+            window_bytes=settings.window_bytes,
+            keepalive_s=settings.keepalive_s,
+            connections=self._connections,
+            doors=doors,
+        )
         self.port = 0
 
     async def start(self) -> None:
@@ -114,6 +120,7 @@ class Combiner:
             self._intake,
             heartbeat_s=settings.heartbeat_s,
             sends=blobs.receives_from,
+            places=self._connections - max(4, self._connections // 8),  # the rest is for reducers and who is turned away
         )
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
         blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)

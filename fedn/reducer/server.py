@@ -20,6 +20,7 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.security.placeholders import check_store_secrets
 from fedn.security.tokens import is_loopback, tokens_of
+from fedn.storage import descriptors
 from fedn.storage.folder import hold, hold_slot, prepare
 from fedn.storage.opening import check_places
 
@@ -61,6 +62,7 @@ class Gunicorn(BaseApplication):  # type: ignore[misc]
             "workers": settings.workers,
             "threads": settings.threads,
             "worker_class": "gthread",
+            "worker_connections": min(1000, descriptors.for_others()),
             "preload_app": False,
             "graceful_timeout": FAREWELL_S,
             "timeout": 120,

@@ -43,6 +43,7 @@ _SERVER: tuple[tuple[str, Any], ...] = (
     ("grpc.so_reuseport", 0),
 )
 PING_TIMEOUT_S = 10.0  # at most
+MOST_CONNECTIONS = 2**30
 _M_ARENA_MAX = -8  # of malloc.h
 
 
@@ -67,10 +68,13 @@ def new_server(
     *,
     window_bytes: int = WINDOW_BYTES,
     keepalive_s: float = KEEPALIVE_S,
+    connections: int = MOST_CONNECTIONS,
     doors: Sequence[grpc.aio.ServerInterceptor] = (),
     options: tuple[tuple[str, Any], ...] = (),
 ) -> grpc.aio.Server:
     """A server with no services yet; every call passes the ``doors``, and ``options`` go before our gRPC arguments.
+
+    It has at most so many ``connections`` at once: what comes in addition is closed at once, and may come again.
 
     At most ``window_bytes`` of a stream are on their way to us or wait to be read. gRPC's own estimate would take
     what waits for a slow disk for the length of the way, and hold ever more of it.
@@ -78,7 +82,8 @@ def new_server(
     _keep_freed_memory()
     _share_one_heap()
     window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes))
-    given = [*_without(_BOTH_ENDS + _SERVER + _keepalive(keepalive_s) + window, options), *options]
+    most = (("grpc.max_allowed_incoming_connections", connections),)
+    given = [*_without(_BOTH_ENDS + _SERVER + _keepalive(keepalive_s) + window + most, options), *options]
     return grpc.aio.server(interceptors=list(doors), options=given)
 
 

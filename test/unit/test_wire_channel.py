@@ -90,3 +90,21 @@ async def test_the_server_itself_refuses_a_message_beyond_the_limit(port: int) -
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await BlobsStub(channel).Stat(StatRequest(digest="x" * (MESSAGE_LIMIT + 100)))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_server_takes_so_many_connections_and_others_when_there_is_room_again() -> None:
+    server = new_server(connections=2)
+    add_BlobsServicer_to_server(Echo(), server)  # type: ignore[abstract]
+    address = f"127.0.0.1:{await listen(server, '127.0.0.1', 0)}"
+    one, two, three = dial(address), dial(address), dial(address)
+    for channel in (one, two):
+        await BlobsStub(channel).Stat(StatRequest())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await BlobsStub(three).Stat(StatRequest(), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    await one.close()
+    async with asyncio.timeout(20):
+        assert (await BlobsStub(three).Stat(StatRequest(digest="in"), wait_for_ready=True)).size == 2
+    for channel in (two, three):
+        await channel.close()
+    await server.stop(None)
