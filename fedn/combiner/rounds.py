@@ -136,3 +136,4 @@ class Rounds:
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:
                 self._tools.shelf.delete(digest)
+        self._tools.shelf.drop_parts(needed)  # uploads of ended rounds that were cut short

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from fedn.reducer.predictions import Predictions
 from fedn.reducer.sessions import Sessions
 from fedn.reducer.trail import Trail
 from fedn.storage.blobs import Blobs
+from fedn.storage.files import LEFTOVER_S, drop_older
 from fedn.storage.folder import hold_slot, prepare
 from fedn.storage.opening import open_blobs, open_state
 from fedn.storage.state import State
@@ -50,13 +52,15 @@ class Desk:
         """The stores that the settings name, and the folders for work on this machine."""
         root = prepare(settings.dir)
         state, blobs = open_state(settings), open_blobs(settings)
+        uploads = prepare(root / "uploads")
+        drop_older(uploads.iterdir(), time.time() - LEFTOVER_S)
         slot, lock = hold_slot(prepare(root / "scratch"))
         return Desk(
             settings=settings,
             state=state,
             blobs=blobs,
             scratch=prepare(slot / "blobs"),
-            uploads=prepare(root / "uploads"),
+            uploads=uploads,
             lock=lock,
             trail=Trail(state),
             sessions=Sessions(state),

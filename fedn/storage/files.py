@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -90,6 +90,12 @@ class FileBlobs:
         """Where an incomplete upload rests."""
         return self._incoming / checked_digest(digest)
 
+    def drop_parts(self, needed: Container[str] = ()) -> None:
+        """Forget what was uploaded in part, but these."""
+        for path in self._incoming.iterdir():
+            if path.name not in needed:
+                path.unlink(missing_ok=True)
+
     def keep(self, digest: str) -> Path:
         """Make a blob of the part, whose length and digest the caller has verified. Raises NotFound without one."""
         part, blob = self.part(digest), self._path(digest)
@@ -128,12 +134,17 @@ class FileBlobs:
     def _drop_leftovers(self, before: float) -> None:
         """Delete what dead processes left behind, if it is old: a living one may still write what is young."""
         temporaries = [path for shard in self._shards() for path in shard.glob(".*.tmp")]
-        for path in (*temporaries, *self._incoming.iterdir()):
-            try:
-                if path.stat().st_mtime < before:
-                    path.unlink()
-            except FileNotFoundError:  # another process was quicker
-                continue
+        drop_older((*temporaries, *self._incoming.iterdir()), before)
+
+
+def drop_older(paths: Iterable[Path], before: float) -> None:
+    """Delete the files that nobody has changed since this time, in seconds since the epoch."""
+    for path in paths:
+        try:
+            if path.stat().st_mtime < before:
+                path.unlink()
+        except FileNotFoundError:  # another process was quicker
+            continue
 
 
 def _sync(folder: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from fedn.errors import BadInput, DiskFull, FolderUnusable, NotFound, Unavailable, no_room
+from fedn.errors import BadInput, DiskFull, FolderUnusable, NotFound, TransferFailed, Unavailable, no_room
 from fedn.wire import digests
 from fedn.wire.admission import Admission
 from fedn.wire.pace import Pace
@@ -168,6 +168,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                     del data  # not held while the next one comes
                 await part.finish()
             await to_the_end(lambda: self._shelf.keep(start.digest))
+        except NotFound as error:
+            raise TransferFailed("what had come was swept meanwhile") from error  # sent again, it begins anew
         except OSError as error:
             log.exception("cannot store %s", start.digest)
             kind = DiskFull if no_room(error) else Unavailable

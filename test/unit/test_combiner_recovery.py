@@ -13,11 +13,23 @@ import pytest
 
 from fedn.combiner.journal import Journal
 from fedn.combiner.round import Answer, Order, Round
-from fedn.errors import BadInput, Conflict, EntryPointFailed, NotFound, StaleTerm, Unavailable
+from fedn.errors import (
+    BadInput,
+    CombinerUnreachable,
+    Conflict,
+    EntryPointFailed,
+    NotFound,
+    StaleTerm,
+    TransferFailed,
+    Unavailable,
+)
+from fedn.wire.calls import calling
 from fedn.wire.settings import MESSAGE_LIMIT
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1.blobs_pb2 import UploadRequest, UploadStart
+from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
 from test.unit.combiner_bench import Hand, Table, table, until
 
 ZEROS = {"w": np.zeros(4, np.float32)}
@@ -364,3 +376,28 @@ async def test_what_was_uploaded_for_a_round_is_kept_when_others_come(tmp_path: 
         await laid.start("one", "two", epoch=2)
         await one.task()
         assert (await one.submit("r1", update=update)).accepted
+
+
+async def test_uploads_that_were_cut_short_are_swept_when_the_next_round_begins(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        await laid.stage(ZEROS)
+        hand = laid.hand("a")
+        await hand.attach()
+        await laid.start("a")
+        await hand.task()
+        path, digest = laid.write({"w": np.ones(4, np.float32)})
+        start = UploadStart(digest=digest, size=path.stat().st_size, round_id="r1", client_id="a")
+        call = BlobsStub(hand.channel).Upload()
+        await call.write(UploadRequest(start=start))
+        await call.read()
+        await call.write(UploadRequest(data=path.read_bytes()[:10]))
+        part = laid.combiner.shelf.part(digest)
+        await until(part.exists)
+        await laid.control.EndRound(control.EndRoundRequest(term=1, round_id="r1", committed=False))
+        await laid.start("a", round_id="r2")
+        await until(lambda: not part.exists())
+        await call.write(UploadRequest(data=path.read_bytes()[10:]))
+        await call.done_writing()
+        with pytest.raises(TransferFailed, match="swept"):
+            async with calling(call, unreachable=CombinerUnreachable):
+                await call.read()
