@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import signal
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 from fedn.client.blame import failed
 from fedn.errors import CommandMissing, EntryPointKilled, TaskTimeout
 from fedn.package.entry_point import PYTHONS, is_python_script
+
+log = logging.getLogger(__name__)
 
 Log = Callable[[str], None]
 
@@ -76,12 +79,14 @@ async def judged(attempt: Callable[[float], Awaitable[Ended]], *, run: Run, time
     started, shown = time.monotonic(), run.shown
     ended = await attempt(time_limit_s)
     if ended.was_killed:
+        log.warning("`%s` was killed by %s; it is run once more", shown, _name(-(ended.exit_code or 0)))
         ended = await attempt(time_limit_s - (time.monotonic() - started))
     tail = ended.stderr_tail
     if ended.exit_code is None:
         raise TaskTimeout(f"`{shown}` ran past its {time_limit_s:g} s and was stopped", stderr_tail=tail)
     if ended.exit_code < 0:
-        raise EntryPointKilled(f"`{shown}` was killed by {_name(-ended.exit_code)}, twice", stderr_tail=tail)
+        hint = "; the system does so to what takes too much memory" if ended.exit_code == -signal.SIGKILL else ""
+        raise EntryPointKilled(f"`{shown}` was killed by {_name(-ended.exit_code)}, twice{hint}", stderr_tail=tail)
     if ended.exit_code > 0:
         raise failed(shown, ended.exit_code, tail)
     return Finished(time.monotonic() - started, ended.stdout_tail, tail)

@@ -77,6 +77,20 @@ def killed_once(out: str, model: Model) -> None:
     save(out, trained(model))
 
 
+def eats(out: str, model: Model) -> None:
+    eaten = []
+    while True:
+        eaten.append(b"x" * 2**24)
+
+
+def eats_once(out: str, model: Model) -> None:
+    before = Path(SETTINGS["folder"], f"eaten-{PART}")
+    if not before.exists():
+        before.touch()
+        eats(out, model)
+    save(out, trained(model))
+
+
 MOVES = {
     "train": lambda out, model: save(out, trained(model)),
     "exit": exits,
@@ -93,6 +107,8 @@ MOVES = {
     "hang": hangs,
     "kill": killed,
     "kill once": killed_once,
+    "eat": eats,
+    "eat once": eats_once,
 }
 
 
