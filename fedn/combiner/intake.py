@@ -60,7 +60,11 @@ class Intake:
             raise ModelTooLarge(f"{start.size} bytes; the limit is {self._max_model_bytes}")
         if not start.round_id:
             return  # from the reducer: a model or a package
-        round_ = self._open_round(start.round_id, start.client_id)
+        try:
+            round_ = self._open_round(start.round_id, start.client_id)
+        except RoundClosed:
+            self.late += 1
+            raise
         answer = round_.answers.get(start.client_id)
         if answer is not None and answer.update != start.digest:
             raise DuplicateUpdate(f"this client's task has ended before: {answer.code or answer.status}")
@@ -105,6 +109,8 @@ class Intake:
         round_.settle(Answer.failed(result.client_id, error, stderr_tail=tail, seconds=result.seconds))
 
     def _open_round(self, round_id: str, client_id: str) -> Round:
+        if self._rounds.is_over(round_id):
+            raise RoundClosed(f"round {round_id} is over")
         round_ = self._rounds.get(round_id)
         if client_id not in round_.order.participants:
             raise NotAParticipant(f"round {round_id} did not ask client {client_id!r}")
@@ -116,19 +122,17 @@ class Intake:
         return round_
 
     async def _count(self, result: pb.TaskResult, error: FednError) -> None:
+        self.late += isinstance(error, RoundClosed)
         try:
             round_ = self._rounds.get(result.round_id)
         except UpdateRefused:
-            self.late += 1
             return
-        if (
-            round_.phase == "stage" and result.client_id in round_.order.participants
-        ):  # what the journal holds comes first
+        # What the journal holds comes first.
+        if round_.phase == "stage" and result.client_id in round_.order.participants:
             raise Unavailable(f"round {result.round_id} is being opened again") from error
         # A second update does not undo the first: it is counted, and the first stands.
         async with round_.gate:
             round_.check_current()
-            self.late += isinstance(error, RoundClosed)
             round_.refuse(result.client_id, error)
 
     async def _checked_update(self, round_: Round, result: pb.TaskResult) -> tuple[Answer, Ranges | None]:

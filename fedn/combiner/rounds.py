@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import deque
 
 from fedn.combiner.phases import drive
 from fedn.combiner.phases.collect import task_for
@@ -16,6 +17,8 @@ from fedn.wire.v1 import combiner_pb2 as pb
 
 log = logging.getLogger(__name__)
 
+OVER = 16  # rounds that were ended here are remembered, to tell who comes late from who comes too early
+
 
 class Rounds:
     """Rounds by id. Every change of the reducer's carries its term; a lower one is refused (fencing)."""
@@ -26,6 +29,7 @@ class Rounds:
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._term = term
         self._ended = asyncio.Event()
+        self._over: deque[str] = deque(maxlen=OVER)
         self.draining = False
 
     def known(self) -> list[Round]:
@@ -42,6 +46,10 @@ class Rounds:
             return self._rounds[round_id]
         except KeyError:
             raise UnknownRound(f"round {round_id!r} is not known to this combiner") from None
+
+    def is_over(self, round_id: str) -> bool:
+        """True for a round that was ended here not long ago."""
+        return round_id in self._over and round_id not in self._rounds
 
     def fence(self, term: int) -> None:
         """Refuse a leader that was replaced; remember the newest."""
@@ -84,6 +92,7 @@ class Rounds:
                 ended = pb.RoundEnded(round_id=round_id, committed=committed)
                 self._tools.roster.tell(client_id, pb.CombinerCommand(ended=ended))
         await asyncio.to_thread(self._tools.journal.end, round_id)
+        self._over.append(round_id)
         self._ended.set()
 
     async def drain(self, patience_s: float) -> None:
