@@ -180,6 +180,19 @@ def test_the_plot_shows_why_clients_failed_and_keeps_what_the_reader_opened(
     expect(page.locator("main script:not([type='application/json'])")).to_have_count(0)
 
 
+def test_a_combiner_that_a_round_has_lost_is_named_and_late_results_are_counted(
+    painted: Bench, address: str, page: Page
+) -> None:
+    painted.combiner("north", "a", "b")
+    painted.network.seen[-1].report.late = 2  # type: ignore[union-attr]
+    loss = {"combiner": NASTY, "code": "combiner_unreachable", "reason": "it does not answer"}
+    painted.round(painted.session(rounds=3), 1, clients=[{"name": "a"}, {"name": "b"}], losses=[loss])
+    page.goto(f"{address}/plot")
+    expect(page.locator("#rounds .trouble")).to_have_text(f"Round 1: combiner {NASTY} was lost: it does not answer")
+    page.goto(address)
+    expect(page.locator("#combiners header")).to_contain_text("127.0.0.1:8091, 2 clients, 2 late results")
+
+
 def test_a_waiting_session_says_why_and_is_stopped_by_the_button(painted: Bench, address: str, page: Page) -> None:
     session = painted.session()
     painted.desk.sessions.set_status(session, "waiting", "1 of 3 required clients are connected")
