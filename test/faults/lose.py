@@ -73,8 +73,8 @@ def answered(site: Site, session_id: str) -> int:
 
 def moved(site: Site, loss: Loss) -> bool:
     """Whether the clients of the combiners that are lost are attached to others."""
-    seen = {c["name"]: client for client in site.get("/")["combiners"] for c in client["clients"]}
-    return all(seen.get(name, {"name": home})["name"] not in loss.who for name, home in HOMES.items())
+    where = {client["name"]: c["name"] for c in site.get("/")["combiners"] for client in c["clients"]}
+    return all(where.get(name, home) not in loss.who for name, home in HOMES.items())
 
 
 def as_expected(site: Site, loss: Loss, session: Mapping[str, Any], undisturbed: Sequence[str]) -> Iterator[str]:
