@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from test.faults.control import FOLDER, LOOK_S, ROLE, own_halt, pass_by, write_whole
+from test.faults.control import FOLDER, LOOK_S, ROLE, note, own_halt, pass_by, write_whole
 
 LEADER = "leader"  # the file that names the process of the reducer's worker that leads
 
@@ -148,6 +148,18 @@ def noted(function: Callable[..., Any]) -> Callable[..., Any]:
     return coroutine
 
 
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`Workspace.save_result`, which notes whose training of which round need not be done again."""
+
+    @functools.wraps(function)
+    def plain(workspace: Any, task_id: str, result: Any) -> None:
+        function(workspace, task_id, result)
+        session, number, _, _ = result.round_id.rsplit(".", 3)
+        note("kept", session, int(number))
+
+    return plain
+
+
 def replace(where: str, change: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put the changed function in the place of the one that is there."""
     owner, name = found(where)
@@ -170,6 +182,8 @@ def main() -> None:
         replace(point.where, functools.partial(wrapped, point=point))
     if kind == "reducer":
         replace("fedn.reducer.engine:Engine._lead", noted)
+    if kind == "client":
+        replace("fedn.client.workspace:Workspace.save_result", kept)
     sys.argv = ["fedn", *arguments]
     from fedn.cli.main import main as fedn
 

@@ -68,16 +68,16 @@ def models_are(session: Mapping[str, Any], expected: Sequence[str]) -> Wrong:
 
 
 def nothing_was_trained_twice(site: Site, session_id: str) -> Wrong:
-    """No training began for a task whose training had finished."""
-    finished: set[tuple[int, int]] = set()
-    for line in (json.loads(text) for text in (site.control / "runs").read_text().splitlines()):
-        task = (line["round"], line["part"])
+    """No training began that its client had finished and kept."""
+    kept: set[tuple[int, str]] = set()
+    for line in map(json.loads, (site.control / "runs").read_text().splitlines()):
+        task = (line["round"], line["client"])
         if line["session"] != session_id:
             continue
-        if line["event"] == "finished":
-            finished.add(task)
-        elif task in finished:
-            yield f"part {line['part']} trained again in round {line['round']}, after it had finished"
+        if line["event"] == "kept":
+            kept.add(task)
+        elif task in kept:
+            yield f"{line['client']} trained again in round {line['round']}, though it had kept its update"
 
 
 def trail_holds(site: Site, since: int) -> Wrong:

@@ -144,10 +144,11 @@ ALONE: tuple[Loss, ...] = (
 )
 
 SAME = Goes((4, 4), same=True)
+HER_TRAINING = Trigger(HERS, "train", IN_ROUND)
 MOMENTS: Mapping[str, Trigger] = {
     "before dispatch": Trigger(SOUTH, "dispatch", IN_TRAINING),
     "while the model downloads": Trigger(HERS, "download", {"folder": "models"}),
-    "while training": Trigger(HERS, "train", IN_ROUND),
+    "while training": HER_TRAINING,
     "in the middle of an upload": Trigger(HERS, "upload"),
     "after an upload, before it is submitted": Trigger(HERS, "submit", IN_TRAINING),
     "after an update was accepted, before its receipt": Trigger(SOUTH, "accepted", {**IN_TRAINING, "client": HERS}),
@@ -158,9 +159,10 @@ MOMENTS: Mapping[str, Trigger] = {
 WAYS: tuple[Way, ...] = ("kill -9", "SIGTERM", "SIGSTOP, back after it")
 MOVES: tuple[Loss, ...] = (
     *(Loss((SOUTH,), when, at, how, SAME, quorum(4), "moves") for when, at in MOMENTS.items() for how in WAYS),
-    Loss((SOUTH,), "while training", TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves"),
-    Loss((SOUTH,), "while training", TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves", answers=3),
-    Loss((SOUTH,), "while training", TRAINING, "kill -9", SAME, quorum(4), "moves", answers=3),
+    Loss((SOUTH,), "while training", HER_TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves"),
+    # c3's update, which south has accepted, is sent again to north; then south is back, and has it too
+    Loss((SOUTH,), "while training", HER_TRAINING, "SIGSTOP, back within it", SAME, quorum(4), "moves", answers=3),
+    Loss((SOUTH,), "while training", HER_TRAINING, "kill -9", SAME, quorum(4), "moves", answers=3),
 )
 
 LOSSES: tuple[Loss, ...] = ALONE + MOVES

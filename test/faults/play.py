@@ -121,7 +121,7 @@ def hit(site: Site, row: Row, halt: Halt, halted: int) -> None:
         halt.go()
         time.sleep(FREEZE_S)  # the fault itself, not a synchronisation
         send(pids, signal.SIGCONT)
-    elif row.trigger not in (TRAINING, VALIDATING) or row.who not in ("client", "child"):
+    elif row.trigger not in (TRAINING, VALIDATING) or row.who not in ("client", "child", "all"):
         halt.go()
 
 
@@ -131,6 +131,8 @@ def victims(site: Site, row: Row, halted: int) -> list[int]:
         return [site.leader()]
     if row.who == "child":
         return [halted]
+    if row.who == "all":
+        return [-role.process.pid for role in site.roles.values()]
     pid = site.servers[row.who].pid if row.who in STORES else site.roles[ROLE[row.who]].process.pid
     return [pid if row.how == "SIGTERM" else -pid]  # a supervisor's SIGTERM is for the process that it started
 

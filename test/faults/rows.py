@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-Who = Literal["reducer", "leader", "combiner", "client", "child", "mongo", "s3"]
+Who = Literal["reducer", "leader", "combiner", "client", "child", "all", "mongo", "s3"]
 How = Literal["kill -9", "SIGTERM", "SIGSTOP"]
 Isolation = Literal["worker", "process"]
 # The embedded stores, or servers; and where clients, or combiners, are given up soon.
@@ -24,6 +24,7 @@ WHO: Mapping[Who, str] = MappingProxyType(
         "combiner": "a combiner",
         "client": "a client",
         "child": "the process that trains or validates for a client",
+        "all": "every process at once",
         "mongo": "the state store's server",
         "s3": "the blob store's server",
     }
@@ -83,9 +84,10 @@ WHEN: Mapping[str, Mapping[str, Trigger]] = MappingProxyType(
 
 NO_CHILD = "a client has no such process then"
 NOT_A_ROLE = "a supervisor ends the reducer, not one of its workers: that row is the reducer's"
+POWER_CUT = "a power cut asks nobody, and stops nobody for a while"
 LEFT_OUT: Mapping[tuple[str, str], str] = MappingProxyType(
     {("child", when): NO_CHILD for when in WHEN if when not in ("while training", "while validating")}
-    | {("leader", "SIGTERM"): NOT_A_ROLE}
+    | {("leader", "SIGTERM"): NOT_A_ROLE, ("all", "SIGTERM"): POWER_CUT, ("all", "SIGSTOP"): POWER_CUT}
 )
 
 

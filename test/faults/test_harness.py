@@ -93,9 +93,9 @@ def test_an_update_that_nobody_made_is_seen(fake: Fake) -> None:
     assert "no client made" in next(judge.mean_of_receipt(cast(Site, fake), found))
 
 
-def test_a_training_that_begins_after_it_had_finished_is_seen(fake: Fake) -> None:
-    runs = [("began", 1), ("began", 1), ("finished", 1), ("began", 2), ("finished", 2)]
-    lines = [{"event": event, "session": "s", "round": number, "part": 0} for event, number in runs]
+def test_a_training_that_begins_after_its_update_was_kept_is_seen(fake: Fake) -> None:
+    runs = [("began", 1), ("began", 1), ("kept", 1), ("began", 2), ("kept", 2)]
+    lines = [{"event": event, "session": "s", "round": number, "client": "c0"} for event, number in runs]
     path = fake.control / "runs"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert not list(judge.nothing_was_trained_twice(cast(Site, fake), "s"))

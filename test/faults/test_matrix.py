@@ -22,6 +22,7 @@ SAMPLE = (
     "combiner, after an upload, before it is submitted, kill -9",
     "combiner, after an update was accepted, before its receipt, kill -9",
     "combiner, while a combiner folds, SIGTERM",
+    "all, after an update was accepted, before its receipt, kill -9",
     "reducer, while the sums travel to the reducer, kill -9",
     "reducer, while the reducer folds, SIGTERM",
     "leader, between blob and trail record, SIGSTOP",

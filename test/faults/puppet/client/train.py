@@ -1,12 +1,11 @@
 """Train: python train.py <model-in> <model-out>. What comes out depends on the seed alone.
 
-It notes when it begins and when it has finished, and keeps a copy of its output: the judge recomputes the mean.
+It notes that it begins, and keeps a copy of its output: the judge recomputes the mean.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from contextlib import suppress
@@ -15,19 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from fedn.model.helpers import numpy as helper
-from test.faults.control import FOLDER, pass_by
+from test.faults.control import FOLDER, note, pass_by
 
 PART, ROUND, SEED = (int(os.environ[name]) for name in ("FEDN_PART", "FEDN_ROUND", "FEDN_SEED"))
 SESSION, CONTROL = os.environ["FEDN_SESSION"], Path(os.environ[FOLDER])
 
 
-def note(event: str) -> None:
-    with (CONTROL / "runs").open("a") as runs:
-        runs.write(json.dumps({"event": event, "session": SESSION, "round": ROUND, "part": PART}) + "\n")
-
-
 def main(model_in: str, model_out: str) -> None:
-    note("began")
+    note("began", SESSION, ROUND)
     model = helper.load(model_in)
     pass_by("train", round=ROUND)
     step = np.random.default_rng(SEED).normal(size=model["w"].shape)
@@ -36,7 +30,6 @@ def main(model_in: str, model_out: str) -> None:
     digest = hashlib.sha256(Path(model_out).read_bytes()).hexdigest()
     with suppress(FileExistsError):
         os.link(model_out, CONTROL / "kept" / digest)
-    note("finished")
 
 
 if __name__ == "__main__":
