@@ -29,8 +29,6 @@ SAMPLE = (
     "client (process), while validating, kill -9",
     "mongo, after the trail record, kill -9",
     "s3, between blob and trail record, kill -9",
-    "loss of child, while training, kill -9, twice, quorum 3",
-    "loss of c0, while training, kill -9, quorum 4",
     "loss of c0 (north), after an update was accepted, before its receipt, kill -9, quorum 3",
     "loss of south, after an upload, before it is submitted, kill -9, quorum 4",
 )
