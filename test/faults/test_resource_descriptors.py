@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedn.storage.descriptors import OWN
-from test.system.network import Network, network, until
+from test.system.network import Network, marked, network, until
 
 LIMIT = OWN + 12
 PLACES = 12 - 4
@@ -60,3 +60,36 @@ def test_roles_raise_their_limit(tmp_path: Path) -> None:
         for line in Path(f"/proc/{net.roles['reducer'].process.pid}/limits").read_text().splitlines():
             if line.startswith("Max open files"):
                 assert line.split()[3:5] == ["4096", "4096"]
+
+
+def held(net: Network) -> dict[str, tuple[int, int]]:
+    """The descriptors and the threads of each of the roles' processes."""
+    return {
+        f"{command.split(' --')[0]} {pid}": (
+            len(list(where.joinpath("fd").iterdir())),
+            len(list(where.joinpath("task").iterdir())),
+        )
+        for pid, command in marked(net.mark).items()
+        if (where := Path(f"/proc/{pid}")).exists()
+    }
+
+
+def files_of(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def test_sixty_rounds_leave_nothing_open_and_nothing_behind(tmp_path: Path) -> None:
+    with network(tmp_path) as net:
+        net.up(clients=2)
+        folders = [net.folder / name for name in ("north", "c0", "c1")]
+        net.finished(net.start(rounds=12, validate=False))
+        open_before, left_before = held(net), {folder: files_of(folder) for folder in folders}
+        net.finished(net.start(rounds=48, validate=False))
+        # a warm-up of 12 rounds may not have seen the fullest of moments, 48 more would leave 48 of anything
+        for folder, before in left_before.items():
+            assert files_of(folder) <= before + 3, sorted(folder.rglob("*"))
+        open_now = held(net)
+        assert open_now.keys() == open_before.keys()
+        for process, before in open_before.items():
+            now = open_now[process]
+            assert (now[0] <= before[0] + 6, now[1] <= before[1] + 3) == (True, True), (process, before, now)
