@@ -137,7 +137,7 @@ class Tasks:
                 await self._transfers.submit(result, upload=running.upload, give_up=running.is_over)
         finally:
             running.over = True
-            await asyncio.to_thread(self._workspace.sweep)
+            await asyncio.to_thread(self._workspace.sweep, running.command.task_id)
             await asyncio.to_thread(self._cache.sweep)
 
     async def _result(self, running: Running) -> pb.TaskResult | None:

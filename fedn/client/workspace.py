@@ -42,7 +42,7 @@ class Workspace:
 
     def task(self, task_id: str) -> Path:
         """The folder of a task, made if it is not there."""
-        folder = self.root / "tasks" / hashlib.sha256(task_id.encode()).hexdigest()[:24]
+        folder = self.root / "tasks" / named(task_id)
         folder.mkdir(exist_ok=True)
         return folder
 
@@ -74,9 +74,14 @@ class Workspace:
             if result is not None and result.round_id == round_id:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Keep the newest tasks."""
-        keep_newest(self.root / "tasks", KEEP_TASKS)
+    def sweep(self, present: str) -> None:
+        """Keep the newest tasks, and this one: where the clock went back, it looks old."""
+        keep_newest(self.root / "tasks", KEEP_TASKS, besides=[named(present)])
+
+
+def named(task_id: str) -> str:
+    """The name of a task's folder: what a task id holds may not be one."""
+    return hashlib.sha256(task_id.encode()).hexdigest()[:24]
 
 
 def read_result(path: Path) -> TrainResult | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedn.client.cache import Cache, keep_newest
 from fedn.client.pool import settled
+from fedn.client.workspace import Workspace
 from fedn.config import ClientSettings
 
 
@@ -43,6 +44,18 @@ def test_what_a_task_uses_is_not_swept(tmp_path: Path) -> None:
     assert names(tmp_path / "packages") == ["a", "a.tar", "c", "c.tar", "d", "d.tar"]
     cache.sweep()
     assert names(tmp_path / "packages") == ["c", "c.tar", "d", "d.tar"]
+
+
+def test_the_present_task_is_kept_where_the_clock_went_back_and_it_looks_old(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for task in ("present", "a", "b", "c", "d", "e"):
+        workspace.task(task)
+    os.utime(workspace.task("present"), (0, 0))
+    workspace.sweep("present")
+    assert workspace.task("present").name in names(tmp_path / "tasks")
+    assert len(names(tmp_path / "tasks")) == 5
+    workspace.sweep("another")
+    assert len(names(tmp_path / "tasks")) == 4
 
 
 def test_paths_hold_wherever_the_process_stands(tmp_path: Path) -> None:
