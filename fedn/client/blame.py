@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from fedn.errors import (
     BadNumExamples,
+    DiskFull,
     EntryPointFailed,
     FednError,
     ModelInvalid,
@@ -20,6 +22,7 @@ TRACEBACK = "Traceback (most recent call last):"
 OF_HELPERS = (BadNumExamples, ModelInvalid, NonFinite, OutputInvalid, SchemaMismatch)
 NAMED = {f"fedn.errors.{cls.__name__}": cls for cls in tree() if issubclass(cls, OF_HELPERS)}
 EXCEPTION = re.compile(r"([\w.]+)(?:: (.*))?")
+NO_ROOM = f"OSError: [Errno {errno.ENOSPC}]"  # not the script's fault: it may run again when there is room
 MAX_CHARS = 300
 
 
@@ -30,6 +33,8 @@ def failed(shown: str, exit_code: int, stderr_tail: str) -> FednError:
     exception = EXCEPTION.fullmatch(cause)
     if exception is not None and exception[1] in NAMED:
         return NAMED[exception[1]](f"`{shown}`: {exception[2] or exception[1]}", **detail)
+    if cause.startswith(NO_ROOM):
+        return DiskFull(f"`{shown}`: {cause}", **detail)
     reason = f"`{shown}` ended with exit code {exit_code}"
     return EntryPointFailed(f"{reason}: {cause}" if cause else reason, **detail)
 

@@ -74,6 +74,16 @@ def test_a_client_whose_disk_stays_full_says_so_when_its_time_is_up(site: Site, 
     as_if_undisturbed(site.net, session, tmp_path, names=["c1"])
 
 
+def test_a_clients_disk_is_full_when_its_script_writes_the_model(site: Site, tmp_path: Path) -> None:
+    session = site.net.start(rounds=1, settings=site.net.moves(c0="wait@1", c1="wait@1"))
+    until(lambda: len(site.net.runs()) == 2, "both train")
+    site.disks["c0"].fill()
+    (site.net.folder / "go").touch()
+    site.net.roles["c0"].says("`python train.py`: OSError: [Errno 28] No space left on device")
+    site.disks["c0"].empty()
+    as_if_undisturbed(site.net, site.net.finished(session), tmp_path, names=BOTH)
+
+
 @pytest.mark.parametrize(
     ("room", "where"), [(0, "the blob cannot be stored"), (PADDING * 10, "waits in fold")], ids=["uploads", "fold"]
 )
