@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from fedn.errors import (
     BadInput,
     CombinerUnreachable,
     Conflict,
+    DiskFull,
     EntryPointFailed,
     NotFound,
     StaleTerm,
@@ -376,6 +378,39 @@ async def test_what_was_uploaded_for_a_round_is_kept_when_others_come(tmp_path: 
         await laid.start("one", "two", epoch=2)
         await one.task()
         assert (await one.submit("r1", update=update)).accepted
+
+
+@pytest.mark.parametrize("told", [DiskFull("journal.db cannot grow"), OSError(errno.ENOSPC, "No space left on device")])
+async def test_a_round_waits_for_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Exception
+) -> None:
+    opened = Journal.open_round
+    full = iter([told, told])
+
+    def filled(journal: Journal, order: Order) -> None:
+        for error in full:
+            raise error
+        opened(journal, order)
+
+    monkeypatch.setattr(Journal, "open_round", filled)
+    async with table(tmp_path) as laid:
+        [hand] = await stage(laid, "a")
+        await laid.start("a")
+        assert (await hand.task()).round_id == "r1"
+
+
+async def test_a_disk_that_stays_full_ends_the_round_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Journal, "open_round", full)
+    async with table(tmp_path) as laid:
+        await stage(laid, "a")
+        await laid.start("a", timeout_s=0.3)
+        outcome = await laid.outcome()
+        assert (outcome.code, outcome.reason) == ("disk_full", "the combiner's disk is full: No space left on device")
 
 
 async def test_uploads_that_were_cut_short_are_swept_when_the_next_round_begins(tmp_path: Path) -> None:
