@@ -135,9 +135,9 @@ class Rounds:
         for other in former:
             await self.end(other, committed=False)
         needed = {d for r in self._rounds.values() for d in (r.order.model, r.order.package)}
-        await asyncio.to_thread(self._sweep, round_id, needed)
+        await asyncio.to_thread(self._sweep, round_id, needed, set(self._rounds))
 
-    def _sweep(self, round_id: str, needed: set[str]) -> None:
+    def _sweep(self, round_id: str, needed: set[str], known: set[str]) -> None:
         self._tools.journal.end_others(round_id)
         if self._tools.journal.knows(round_id):
             return  # clients may have uploaded for it what the journal does not have yet
@@ -146,3 +146,6 @@ class Rounds:
             if digest not in needed:
                 self._tools.shelf.delete(digest)
         self._tools.shelf.drop_parts(needed)  # uploads of ended rounds that were cut short
+        for folded in self._tools.scratch.glob("*.sum"):  # of one that could not be published
+            if folded.stem not in known:
+                folded.unlink(missing_ok=True)

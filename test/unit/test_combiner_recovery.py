@@ -426,11 +426,12 @@ async def test_uploads_that_were_cut_short_are_swept_when_the_next_round_begins(
         await call.write(UploadRequest(start=start))
         await call.read()
         await call.write(UploadRequest(data=path.read_bytes()[:10]))
-        part = laid.combiner.shelf.part(digest)
+        part, folded = laid.combiner.shelf.part(digest), tmp_path / "combiner" / "scratch" / "r1.sum"
+        folded.touch()  # as of a round that could not publish what it had folded
         await until(part.exists)
         await laid.control.EndRound(control.EndRoundRequest(term=1, round_id="r1", committed=False))
         await laid.start("a", round_id="r2")
-        await until(lambda: not part.exists())
+        await until(lambda: not part.exists() and not folded.exists())
         await call.write(UploadRequest(data=path.read_bytes()[10:]))
         await call.done_writing()
         with pytest.raises(TransferFailed, match="swept"):
