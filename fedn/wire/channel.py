@@ -121,8 +121,8 @@ def _keepalive(every_s: float) -> tuple[tuple[str, Any], ...]:
     return (
         ("grpc.keepalive_time_ms", round(every_s * 1000)),
         ("grpc.keepalive_timeout_ms", round(timeout_s * 1000)),
-        # while gRPC waits for the answer to a ping of its own, for up to a minute, it sends no other
-        ("grpc.http2.ping_timeout_ms", round((every_s + timeout_s) * 1000)),
+        # gRPC waits so long for the answer to any ping, else for a minute, and sends no other meanwhile
+        ("grpc.http2.ping_timeout_ms", round(timeout_s * 1000)),
     )
 
 

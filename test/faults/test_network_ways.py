@@ -61,7 +61,7 @@ def ways(running: Ways) -> Iterator[Ways]:
 
 
 def test_a_session_over_a_long_and_a_narrow_way(ways: Ways, tmp_path: Path) -> None:
-    session = ways.net.finished(ways.net.start(rounds=1))
+    session = ways.net.finished(ways.net.start(rounds=1, validate=False))
     as_if_undisturbed(ways.net, session, tmp_path, names=BOTH)
 
 
@@ -84,7 +84,7 @@ def test_connections_that_are_half_open_are_noticed_and_made_anew(ways: Ways, tm
 def test_connections_that_break_again_and_again_are_made_anew(ways: Ways, tmp_path: Path) -> None:
     net = ways.net
     settings = net.moves()  # for the notes on runs
-    session = net.start(rounds=2, settings=settings)
+    session = net.start(rounds=2, settings=settings, validate=False)
     for number in (1, 2):
         until(lambda: len(net.runs()) >= 2 * number, f"both train in round {number}")  # noqa: B023
         ways.narrow.cut()
