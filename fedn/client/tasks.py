@@ -58,6 +58,9 @@ class Running:
     deadline: float  # of the script, on the monotonic clock
     work: asyncio.Task[None] | None = None
     over: bool = False
+    again: bool = (
+        False  # given again while it is in progress: a combiner that refuses its result may not yet have known
+    )
     upload: Upload | None = None  # what the result needs at the combiner
     earlier_s: float = 0.0  # what the training took that an earlier life of this process finished
 
@@ -100,6 +103,7 @@ class Tasks:
         running = self._running
         if running is not None and not running.over:
             if running.command.task_id == command.task_id:
+                running.again = True
                 return
             self.cancel(running.command.task_id, "another task was given")
         before = running.work if running is not None else None
@@ -132,13 +136,20 @@ class Tasks:
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
         try:
-            result = await self._result(running)
-            if result is not None:
-                await self._transfers.submit(result, upload=running.upload, give_up=running.is_over)
+            while not await self._delivered(running) and running.again:
+                log.info("task %s was given again meanwhile", running.command.task_id)
         finally:
             running.over = True
             await asyncio.to_thread(self._workspace.sweep, running.command.task_id)
             await asyncio.to_thread(self._cache.sweep)
+
+    async def _delivered(self, running: Running) -> bool:
+        """Do the task and hand its result in; what is done already is not done again. True when it was taken."""
+        running.again = False
+        result = await self._result(running)
+        return result is not None and await self._transfers.submit(
+            result, upload=running.upload, give_up=running.is_over
+        )
 
     async def _result(self, running: Running) -> pb.TaskResult | None:
         """What came of the task; None when the combiner knows no such round, or none that is open."""

@@ -75,8 +75,8 @@ class Transfers:
 
         await self._persist(attempt, give_up)
 
-    async def submit(self, result: pb.TaskResult, *, upload: Upload | None = None, give_up: GiveUp) -> None:
-        """Hand in a result; one that is not taken, or refused, is logged.
+    async def submit(self, result: pb.TaskResult, *, upload: Upload | None = None, give_up: GiveUp) -> bool:
+        """Hand in a result; one that is not taken, or refused, is logged. True when it was taken.
 
         What was uploaded for it is uploaded again where it is missing: the client may have moved to another combiner.
         """
@@ -96,9 +96,10 @@ class Transfers:
             await self._persist(attempt, give_up)
         except FednError as error:
             log.warning("the result of %s was not taken: %s", result.task_id, error)
-            return
+            return False
         if not receipt.accepted:
             log.warning("the result of %s was refused: %s: %s", result.task_id, receipt.code, receipt.reason)
+        return receipt.accepted
 
     async def _persist(self, attempt: Callable[[], Awaitable[None]], give_up: GiveUp) -> None:
         async def attempted() -> None:

@@ -30,7 +30,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     @answers_errors
     async def StartRound(self, request: control.StartRoundRequest, context: Context) -> control.StartRoundReply:
         """See the proto."""
-        self._rounds.fence(request.term)
+        await self._rounds.fence(request.term)
         self._rounds.start(Order.from_wire(request))
         return control.StartRoundReply()
 
@@ -41,7 +41,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
         context: Context,
     ) -> AsyncGenerator[control.RoundProgress, None]:
         """See the proto."""
-        self._rounds.fence(request.term)
+        await self._rounds.fence(request.term)
         round_ = self._rounds.get(request.round_id)
         while not round_.ended.is_set():
             yield round_.progress()
@@ -53,7 +53,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     @answers_errors
     async def AbortRound(self, request: control.AbortRoundRequest, context: Context) -> control.AbortRoundReply:
         """See the proto."""
-        self._rounds.fence(request.term)
+        await self._rounds.fence(request.term)
         why = RoundFailed(request.reason or "the reducer aborted the round")
         self._rounds.get(request.round_id).abort(why)
         return control.AbortRoundReply()
@@ -61,7 +61,7 @@ class ControlService(control_pb2_grpc.ControlServicer):
     @answers_errors
     async def EndRound(self, request: control.EndRoundRequest, context: Context) -> control.EndRoundReply:
         """See the proto."""
-        self._rounds.fence(request.term)
+        await self._rounds.fence(request.term)
         await self._rounds.end(request.round_id, committed=request.committed)
         return control.EndRoundReply()
 
@@ -77,14 +77,6 @@ class ControlService(control_pb2_grpc.ControlServicer):
             draining=self._rounds.draining,
             late=self._late(),
         )
-
-    @answers_errors
-    async def Drain(self, request: control.DrainRequest, context: Context) -> control.DrainReply:
-        """See the proto."""
-        self._rounds.fence(request.term)
-        self._rounds.draining = True
-        self._roster.send_away("the combiner is draining")
-        return control.DrainReply()
 
 
 def attached_client(seat: Seat) -> control.AttachedClient:

@@ -52,7 +52,7 @@ class Door(grpc.aio.ServerInterceptor):
 
 
 def allowed(method: str) -> frozenset[Role]:
-    """Who may call a method, such as `/fedn.v1.Control/Drain`."""
+    """Who may call a method, such as `/fedn.v1.Control/Report`."""
     service, _, _ = method.removeprefix("/").partition("/")
     return WHO.get(service, ADMINS)
 

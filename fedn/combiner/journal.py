@@ -28,7 +28,6 @@ class Journal:
         document = {"_id": order.round_id, "term": order.term, "model": order.model, "package": order.package}
         with suppress(AlreadyExists):
             self._state.insert("journal_rounds", document | {"sum": ""})
-        self._keep_term(order.term)
 
     def knows(self, round_id: str) -> bool:
         """Whether the round has run here before, and was not ended."""
@@ -74,10 +73,11 @@ class Journal:
         seen = self._state.get("leases", LEADER)
         return int(seen["term"]) if seen is not None else 0
 
-    def _keep_term(self, term: int) -> None:
-        seen = self._state.get("leases", LEADER)
-        with suppress(AlreadyExists, VersionConflict):  # another round notes it at this moment
-            if seen is None:
-                self._state.insert("leases", {"_id": LEADER, "term": term})
-            elif seen["term"] < term:
-                self._state.replace("leases", seen | {"term": term})
+    def keep_term(self, term: int) -> None:
+        """Note a leader's term, unless a newer one is noted."""
+        while (seen := self._state.get("leases", LEADER)) is None or seen["term"] < term:
+            with suppress(AlreadyExists, VersionConflict):  # another call notes one at this moment: look again
+                if seen is None:
+                    self._state.insert("leases", {"_id": LEADER, "term": term})
+                else:
+                    self._state.replace("leases", seen | {"term": term})

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from fedn.aggregation.ranges import Ranges
 from fedn.combiner.pulse import Pulse
-from fedn.errors import BadInput, CombinerDraining, FednError, Unavailable
+from fedn.errors import BadInput, ClientLost, CombinerDraining, FednError, Unavailable
 from fedn.model.schema import Schema
 from fedn.wire.v1 import control_pb2 as control
 
@@ -186,9 +186,12 @@ class Round:
         self.ended.set()
 
     def take_up(self, journalled: list[Answer]) -> None:
-        """What was answered before: accepted, as the journal has it, and failed, as the former round knew it."""
+        """What was answered before: accepted, as the journal has it, and failed, as the former round knew it.
+
+        That a client is lost was only supposed: it may be back.
+        """
         former = self.former or self
-        failed = [a for a in former.answers.values() if a.status == "failed"]
+        failed = [a for a in former.answers.values() if a.status == "failed" and a.code != ClientLost.code]
         self.ranges = dict(former.ranges)
         self.refused = Counter(former.refused)
         self.former = None

@@ -51,11 +51,13 @@ class Rounds:
         """True for a round that was ended here not long ago."""
         return round_id in self._over and round_id not in self._rounds
 
-    def fence(self, term: int) -> None:
-        """Refuse a leader that was replaced; remember the newest."""
+    async def fence(self, term: int) -> None:
+        """Refuse a leader that was replaced; remember the newest, also over a restart."""
         if term < self._term:
             raise StaleTerm(f"term {term} is over; the newest leader's is {self._term}")
-        self._term = term
+        if term > self._term:
+            await asyncio.to_thread(self._tools.journal.keep_term, term)
+            self._term = max(self._term, term)
 
     def start(self, order: Order) -> None:
         """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from fedn.errors import FednError
+from fedn.errors import CombinerUnreachable, FednError, Unauthenticated
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.wire.backoff import delays
 from fedn.wire.transfer import until_done
@@ -110,6 +110,9 @@ async def _again_and_again(attempt: Callable[[], Awaitable[None]], what: str, pa
     async def told() -> None:
         try:
             await attempt()
+        except Unauthenticated as error:  # its token is being changed: it is up only if it knew the reducer's before
+            log.warning("%s: %s", what, error)
+            raise CombinerUnreachable(error.reason) from error
         except FednError as error:
             log.warning("%s: %s", what, error)
             raise

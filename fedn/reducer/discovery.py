@@ -107,7 +107,7 @@ def _kept(state: State, up: dict[str, Seen], request: Request) -> dict[str, Any]
         raise NoCombiner(f"combiner {mine['combiner']} is away, and a round waits there for this client")
     if mine is None or mine["name"] != (request.name or f"{request.name_base}{mine['part']}"):
         return None
-    if _choose(up, (), mine, request.preferred) != mine["combiner"]:
+    if _choose(up, (), mine, request.preferred) != mine["combiner"] and not _stays(state, up, mine):
         return None
     return state.replace("clients", mine | {"missed": False})
 
@@ -137,7 +137,8 @@ def _claim(state: State, up: dict[str, Seen], attached: set[str], request: Reque
     part = mine["part"] if mine is not None else _lowest_free({claim["part"] for claim in others})
     name = request.name or f"{request.name_base}{part}"
     others = _without_name(state, others, name, attached, ages)
-    combiner = _choose(up, others, mine, request.preferred)
+    preferred = None if mine is not None and _stays(state, up, mine) else request.preferred
+    combiner = _choose(up, others, mine, preferred)
     stays = mine is not None and mine["combiner"] == combiner
     seat = mine["seat"] if mine is not None and stays else _free_seat(combiner, others)
     asked = {"name": name, "combiner": combiner, "seat": seat, "missed": False}
@@ -167,10 +168,16 @@ def _lowest_free(taken: set[int]) -> int:
     return next(k for k in itertools.count() if k not in taken)
 
 
+def _stays(state: State, up: dict[str, Seen], mine: dict[str, Any]) -> bool:
+    """True while a round waits for the client at its combiner, which is up: no preference moves it away."""
+    return mine["combiner"] in up and _round_waits(state, mine)
+
+
 def _round_waits(state: State, mine: dict[str, Any]) -> bool:
     """True while a round is running that expects the client at the combiner where it was: it must not move away."""
-    for session in state.find("sessions", where={"slot": ACTIVE}):
-        for begun in state.find("rounds", where={"session": session["_id"], "status": "started"}):
+    active = [*state.find("sessions", where={"slot": ACTIVE}), *state.find("predictions", where={"slot": ACTIVE})]
+    for run in active:
+        for begun in state.find("rounds", where={"session": run["_id"], "status": "started"}):
             if mine["combiner"] not in begun.get("lost", ()) and any(
                 (p["client_id"], p["combiner"]) == (mine["_id"], mine["combiner"]) for p in begun["participants"]
             ):

@@ -27,6 +27,7 @@ from fedn.errors import (
     SeedMissing,
     StaleTerm,
     Stopped,
+    VersionConflict,
 )
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen, connected
@@ -79,7 +80,8 @@ class Driver:
         """A session that was begun meanwhile says what it waits for: at most the prediction's round_timeout."""
         if session is not None and session["status"] == "waiting":
             said = f"prediction {prediction_id} runs first"
-            await self._stores.do_at_last(self._desk.sessions.set_status, session["_id"], "waiting", said)
+            note = functools.partial(self._desk.sessions.set_status, may_write=self._may_write)
+            await self._stores.do_at_last(note, session["_id"], "waiting", said)
         await Predicting(self._desk, self._network, term=self._term, fresh=self._fresh).run(prediction_id)
 
     async def _run(self, session: dict[str, Any]) -> None:
@@ -134,7 +136,10 @@ class Driver:
             for document in self._rounds_of(session_id, record["round"], "train"):
                 if document["status"] == "started":
                     settled = {"status": "committed", "model": record["model"], "ended": record["time"]}
-                    self._desk.state.replace("rounds", document | settled)
+                    try:
+                        self._desk.state.replace("rounds", document | settled)
+                    except VersionConflict:  # the former leader, alive, was just closing it
+                        return self._settled(session_id)
         return done
 
     async def _train(self, session_id: str, config: SessionConfig, number: int) -> None:

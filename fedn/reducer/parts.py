@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
@@ -38,6 +39,7 @@ from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
+MOST_LOSSES = 3  # of one combiner in one round
 LOOK_S = 0.25  # between looks for clients that have moved; only in a round that has lost a combiner
 
 RunPart: TypeAlias = "Callable[[Plan, str], Awaitable[control.RoundOutcome]]"
@@ -56,19 +58,24 @@ class Parts:
         save: Callable[[Plan], Awaitable[None]],
         grace_s: float,
     ) -> None:
-        self.plan = plan
         self._run_part = run_part
         self._survey = survey
         self._save = save
         self._grace_s = grace_s
         self._clock = asyncio.get_running_loop().time
         self._ends = self._clock() + plan.config.round_timeout
-        self._lost_at = dict.fromkeys(plan.lost, self._clock())  # when first: who is lost again has no new time
-        self._moving = bool(plan.lost)
         self._running: dict[str, asyncio.Task[control.RoundOutcome]] = {}
         self._begun: set[str] = set()
-        self._outcomes: dict[str, control.RoundOutcome] = {name: lost(name) for name in plan.lost}
         self._stopped = False
+        self.go_on_with(plan)
+
+    def go_on_with(self, plan: Plan) -> None:
+        """Take this for the assignment; before `run`."""
+        self.plan = plan
+        self._moving = bool(plan.lost)
+        self._lost_at = dict.fromkeys(plan.lost, self._clock())
+        self._losses = Counter(plan.lost)
+        self._outcomes: dict[str, control.RoundOutcome] = {name: lost(name) for name in plan.lost}
 
     @property
     def left_s(self) -> float:
@@ -123,7 +130,9 @@ class Parts:
         return seeking and not self._stopped and self._clock() < self._ends
 
     def _has_time(self, combiner: str) -> bool:
-        return self._clock() < self._lost_at[combiner] + self._grace_s
+        """One that comes and goes is not waited for without end."""
+        in_time = self._clock() < self._lost_at[combiner] + self._grace_s
+        return in_time and self._losses[combiner] <= MOST_LOSSES
 
     async def _wait(self) -> None:
         if not self._running:
@@ -147,13 +156,14 @@ class Parts:
         log.warning("round %s: combiner %s is lost: %s", self.plan.round_id, combiner, error)
         self._outcomes[combiner] = control.RoundOutcome(code=error.code, reason=error.reason)
         self._moving = True
-        self._lost_at.setdefault(combiner, self._clock())
+        self._losses[combiner] += 1
+        self._lost_at[combiner] = self._clock()
         await self._assign(self.plan.without(combiner, error))
 
     async def _move(self) -> None:
         """Give clients that are attached elsewhere to the combiner where they are."""
         found = moves(self.plan, await self._survey())
-        for client in self.plan.homeless():  # a combiner that comes and goes is not waited for without end
+        for client in self.plan.homeless():
             if found.get(client.client_id) == client.combiner and not self._has_time(client.combiner):
                 del found[client.client_id]
         if not found:

@@ -18,7 +18,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ class RoundRun:
             grace_s=self._grace_s,
         )
         self._patiences: list[Patience] = []
+        self._fetching: dict[str, asyncio.Lock] = {}
         self._files: Mapping[str, Path] = {}
         self._lines: list[dict[str, Any]] = []
         self._document: dict[str, Any] | None = None  # as we wrote it last, None when that is not known
@@ -122,23 +123,29 @@ class RoundRun:
         except AlreadyExists:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
             self._note({"term": self._plan.term})
+            # The former leader may have moved clients since its assignment was read; from here on it cannot.
+            self._parts.go_on_with(replace(self._plan, **Plan.assignment_of(self._document or {})))
 
     def _fetch_files(self) -> dict[str, Path]:
         return {digest: self._desk.local(digest) for digest in (self._plan.model, self._plan.package)}
 
     async def _part(self, plan: Plan, combiner: str) -> control.RoundOutcome:
         """One combiner's outcome, its model fetched."""
-        desk = self._desk
         sizes = {d: path.stat().st_size for d, path in self._files.items()}
         request = plan.request(combiner, sizes, left_s=self._parts.left_s)
         outcome = await conduct(self._find, combiner, request, self._files, self._patience())
         check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
         if plan.kind == "predict":
             await self._keep_predictions(combiner, outcome)
-        if outcome.sum and not await asyncio.to_thread(desk.has, outcome.sum):
-            out = desk.scratch / outcome.sum
-            await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
+        if outcome.sum:
+            async with self._fetching.setdefault(outcome.sum, asyncio.Lock()):  # two combiners may have equal sums
+                await self._fetch_sum(combiner, outcome)
         return outcome
+
+    async def _fetch_sum(self, combiner: str, outcome: control.RoundOutcome) -> None:
+        out = self._desk.scratch / outcome.sum
+        if not await asyncio.to_thread(self._desk.has, outcome.sum):
+            await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
 
     async def _keep_predictions(self, combiner: str, outcome: control.RoundOutcome) -> None:
         """One client's after the other: neither memory nor scratch folder grows with their number."""
@@ -206,9 +213,16 @@ class RoundRun:
             raise StaleTerm("the lease ran out before the round could be committed")
 
     async def _end(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
-        """Close the round's document and tell the combiners; neither waits for the other."""
+        """Close the round's document and tell the combiners.
+
+        A commit is told at once. That a round has failed is told when its document says so: it may be another leader's.
+        """
         close = self._stores.do_at_last(self._close_document, status, began, outcomes, **more)
-        await asyncio.gather(close, self._tell_end(committed=status == "committed"))
+        if status == "committed":
+            await asyncio.gather(close, self._tell_end(committed=True))
+        else:
+            await close
+            await self._tell_end(committed=False)
 
     def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         final = {"status": status, "seconds": time.monotonic() - began, "ended": time.time()}

@@ -83,7 +83,8 @@ class Sessions:
         self, session_id: str, status: str, reason: str = "", *, may_write: MayWrite = lambda: None
     ) -> dict[str, Any]:
         """Note what an active session is doing; `may_write` raises StaleTerm when another leads."""
-        return self._change(session_id, lambda d: d | {"status": status, "reason": reason}, may_write)
+        now = {"status": status, "reason": reason}
+        return self._change(session_id, lambda d: d | now if d["slot"] == ACTIVE else d, may_write)
 
     def end(
         self, session_id: str, status: str, *, code: str = "", reason: str = "", may_write: MayWrite = lambda: None

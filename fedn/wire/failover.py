@@ -23,15 +23,18 @@ class Addresses:
     def __len__(self) -> int:
         return len(self._urls)
 
-    def aim(self, request: httpx.Request) -> None:
-        """Send the request to the present address."""
-        url = self._urls[self._at]
+    def aim(self, request: httpx.Request) -> int:
+        """Send the request to the present address; which that is."""
+        at = self._at
+        url = self._urls[at]
         request.url = request.url.copy_with(scheme=url.scheme, host=url.host, port=url.port)
         request.headers["Host"] = url.netloc.decode("ascii")
+        return at
 
-    def failed(self) -> None:
-        """The present address did not answer."""
-        self._at = (self._at + 1) % len(self._urls)
+    def failed(self, tried: int) -> None:
+        """This address did not answer. Requests that fail at it side by side turn away from it once."""
+        if tried == self._at:
+            self._at = (tried + 1) % len(self._urls)
 
 
 class Failover(httpx.BaseTransport):
@@ -44,11 +47,11 @@ class Failover(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx."""
         for left in reversed(range(len(self._addresses))):
-            self._addresses.aim(request)
+            tried = self._addresses.aim(request)
             try:
                 return self._transport.handle_request(request)
             except httpx.TransportError as error:
-                self._addresses.failed()
+                self._addresses.failed(tried)
                 if not left or not isinstance(error, REFUSED):
                     raise
         raise AssertionError("there is at least one address")
@@ -68,11 +71,11 @@ class AsyncFailover(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """See httpx."""
         for left in reversed(range(len(self._addresses))):
-            self._addresses.aim(request)
+            tried = self._addresses.aim(request)
             try:
                 return await self._transport.handle_async_request(request)
             except httpx.TransportError as error:
-                self._addresses.failed()
+                self._addresses.failed(tried)
                 if not left or not isinstance(error, REFUSED):
                     raise
         raise AssertionError("there is at least one address")

@@ -229,7 +229,7 @@ async def test_a_clients_token_does_not_lead_a_combiner(tmp_path: Path) -> None:
         for channel, refusal in ((member, PermissionDenied), (no, Unauthenticated)):
             stub = control_pb2_grpc.ControlStub(channel)
             calls: list[Callable[[], Awaitable[Any]]] = [
-                partial(stub.Drain, control.DrainRequest(term=2**60)),
+                partial(stub.EndRound, control.EndRoundRequest(term=2**60, round_id="r")),
                 partial(stub.AbortRound, control.AbortRoundRequest(term=2**60, round_id="r")),
                 partial(stub.Report, control.ReportRequest()),
             ]
@@ -237,9 +237,8 @@ async def test_a_clients_token_does_not_lead_a_combiner(tmp_path: Path) -> None:
                 with pytest.raises(refusal):
                     async with rpc_errors(unreachable=CombinerUnreachable):
                         await ask()
-    assert not combiner.rounds.draining
     async with dial(combiner.address, token=ADMIN) as admin:  # the term that was tried has fenced nobody
-        await control_pb2_grpc.ControlStub(admin).Drain(control.DrainRequest(term=1))
+        await control_pb2_grpc.ControlStub(admin).EndRound(control.EndRoundRequest(term=1, round_id="r"))
     await combiner.stop()
 
 

@@ -183,7 +183,7 @@ async def test_a_client_that_is_sent_away_asks_where_to_go(tmp_path: Path) -> No
         await set_up.reducer.call()
         async with table(tmp_path / "other", name="south") as other:
             set_up.seat(other)
-            await laid.control.Drain(control.DrainRequest(term=1))
+            laid.combiner.roster.send_away("the combiner is stopping")
             await set_up.attached(other)
             await until(lambda: not laid.combiner.roster.attached())
 

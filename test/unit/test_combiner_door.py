@@ -71,7 +71,7 @@ def shows(token: str) -> tuple[str, str]:
 
 def test_every_service_says_who_may_call_it() -> None:
     assert set(WHO) == {service.full_name for service in SERVICES}
-    assert len(METHODS) == 11
+    assert len(METHODS) == 10
     assert all(allowed(method) == ADMINS for method in UNKNOWN)
 
 

@@ -375,7 +375,8 @@ async def test_a_report_names_who_is_attached_and_what_runs(tmp_path: Path) -> N
 async def test_a_draining_combiner_takes_no_round_and_sends_its_clients_away(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
         (hand,) = await arrive(laid, "a")
-        await laid.control.Drain(control.DrainRequest(term=1))
+        await laid.combiner.rounds.drain(0.0)
+        laid.combiner.roster.send_away("the combiner is stopping")
         assert (await hand.command()).WhichOneof("command") == "drain"
         with pytest.raises(CombinerDraining):
             async with rpc_errors(unreachable=RoundClosed):

@@ -135,9 +135,10 @@ async def test_a_session_fails_with_its_reason_when_the_patience_is_over(tmp_pat
             await soon(slow.given.wait())
             state.away = True
             await learns(3.0)(slow, slow.tasks[0])
-            await until(lambda: not laid.combiners["a"].rounds.known())  # it was told that the round is given up
+            await until(state.refused.is_set)
             state.away = False
             await until(lambda: plain.sessions.get(session)["ended"])
+            await until(lambda: not laid.combiners["a"].rounds.known())  # it was told that the round is given up
         ended = plain.sessions.get(session)
         assert (ended["status"], ended["code"]) == ("failed", StoreAway.code)
         assert ended["reason"] == "the store is away; waited for 0 s"

@@ -156,7 +156,7 @@ async def test_a_draining_combiner_is_left_out(tmp_path: Path) -> None:
 async def test_a_leader_that_combiners_have_seen_replaced_stops_and_writes_nothing(tmp_path: Path) -> None:
     async with reducer(tmp_path, combiners=("a", "b")) as laid:
         clients = [await laid.client("c0", "a", hangs), await laid.client("c1", "b", learns(4.0))]
-        laid.combiners["b"].rounds.fence(2)
+        await laid.combiners["b"].rounds.fence(2)
         with pytest.raises(StaleTerm):
             await soon(laid.round(laid.plan(*clients)).run())
         assert laid.document()["status"] == "started"

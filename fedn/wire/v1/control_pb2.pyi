@@ -219,13 +219,3 @@ class AttachedClient(_message.Message):
     memory_bytes: int
     version: str
     def __init__(self, client_id: _Optional[str] = ..., name: _Optional[str] = ..., part: _Optional[int] = ..., task: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
-
-class DrainRequest(_message.Message):
-    __slots__ = ("term",)
-    TERM_FIELD_NUMBER: _ClassVar[int]
-    term: int
-    def __init__(self, term: _Optional[int] = ...) -> None: ...
-
-class DrainReply(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...

@@ -59,11 +59,6 @@ class ControlStub(object):
                 request_serializer=fedn_dot_wire_dot_v1_dot_control__pb2.ReportRequest.SerializeToString,
                 response_deserializer=fedn_dot_wire_dot_v1_dot_control__pb2.ReportReply.FromString,
                 _registered_method=True)
-        self.Drain = channel.unary_unary(
-                '/fedn.v1.Control/Drain',
-                request_serializer=fedn_dot_wire_dot_v1_dot_control__pb2.DrainRequest.SerializeToString,
-                response_deserializer=fedn_dot_wire_dot_v1_dot_control__pb2.DrainReply.FromString,
-                _registered_method=True)
 
 
 class ControlServicer(object):
@@ -105,13 +100,6 @@ class ControlServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Drain(self, request, context):
-        """Take no new work, send the clients elsewhere.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -139,11 +127,6 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=fedn_dot_wire_dot_v1_dot_control__pb2.ReportRequest.FromString,
                     response_serializer=fedn_dot_wire_dot_v1_dot_control__pb2.ReportReply.SerializeToString,
-            ),
-            'Drain': grpc.unary_unary_rpc_method_handler(
-                    servicer.Drain,
-                    request_deserializer=fedn_dot_wire_dot_v1_dot_control__pb2.DrainRequest.FromString,
-                    response_serializer=fedn_dot_wire_dot_v1_dot_control__pb2.DrainReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -281,33 +264,6 @@ class Control(object):
             '/fedn.v1.Control/Report',
             fedn_dot_wire_dot_v1_dot_control__pb2.ReportRequest.SerializeToString,
             fedn_dot_wire_dot_v1_dot_control__pb2.ReportReply.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Drain(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/fedn.v1.Control/Drain',
-            fedn_dot_wire_dot_v1_dot_control__pb2.DrainRequest.SerializeToString,
-            fedn_dot_wire_dot_v1_dot_control__pb2.DrainReply.FromString,
             options,
             channel_credentials,
             insecure,

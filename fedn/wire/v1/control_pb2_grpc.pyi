@@ -43,8 +43,6 @@ class ControlStub:
     """The reducer has committed or given up the round: updates and sums may go."""
     Report: _grpc.UnaryUnaryMultiCallable[_control_pb2.ReportRequest, _control_pb2.ReportReply]
     """Who is attached, what runs."""
-    Drain: _grpc.UnaryUnaryMultiCallable[_control_pb2.DrainRequest, _control_pb2.DrainReply]
-    """Take no new work, send the clients elsewhere."""
 
 @_typing.type_check_only
 class ControlAsyncStub(ControlStub):
@@ -61,8 +59,6 @@ class ControlAsyncStub(ControlStub):
     """The reducer has committed or given up the round: updates and sums may go."""
     Report: _aio.UnaryUnaryMultiCallable[_control_pb2.ReportRequest, _control_pb2.ReportReply]  # type: ignore[assignment]
     """Who is attached, what runs."""
-    Drain: _aio.UnaryUnaryMultiCallable[_control_pb2.DrainRequest, _control_pb2.DrainReply]  # type: ignore[assignment]
-    """Take no new work, send the clients elsewhere."""
 
 class ControlServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -106,13 +102,5 @@ class ControlServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_control_pb2.ReportReply, _abc.Awaitable[_control_pb2.ReportReply]]:
         """Who is attached, what runs."""
-
-    @_abc_1.abstractmethod
-    def Drain(
-        self,
-        request: _control_pb2.DrainRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_control_pb2.DrainReply, _abc.Awaitable[_control_pb2.DrainReply]]:
-        """Take no new work, send the clients elsewhere."""
 
 def add_ControlServicer_to_server(servicer: ControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

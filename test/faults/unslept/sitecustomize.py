@@ -9,4 +9,4 @@ def sleep(seconds: Any) -> None:
     select.select([], [], [], seconds)
 
 
-time.sleep = sleep  # type: ignore[assignment]
+time.sleep = sleep
