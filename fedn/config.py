@@ -58,8 +58,8 @@ MAX_MODEL = rules("Larger models are refused.", unit="bytes", min=1024)
 MAX_PACKAGE = rules("Larger compute packages are refused.", unit="bytes", min=1024)
 REDUCER = rules("Address of the reducer; of several, with commas between, the one that answers is asked.", pattern=URLS)
 KEEPALIVE = rules(
-    "Time between pings on a silent connection; their answer is awaited for half of it, at most 10 s. "
-    "NATs forget silent connections after 30 to 60 s.",
+    "Time between pings on a silent connection. It is dead when the other machine acknowledges nothing for half of it, "
+    "at most 10 s, or nobody answers for one and a half of it, at most 30 s. NATs forget who is silent for 30 to 60 s.",
     unit="s",
     min=1,
     max=3600,

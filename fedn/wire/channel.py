@@ -42,7 +42,7 @@ _SERVER: tuple[tuple[str, Any], ...] = (
     # two servers on one port would each get some of the clients
     ("grpc.so_reuseport", 0),
 )
-PING_TIMEOUT_S = 10.0  # at most
+ACKNOWLEDGED_S, ANSWERED_S = 10.0, 30.0  # at most
 MOST_CONNECTIONS = 2**30
 _M_ARENA_MAX = -8  # of malloc.h
 
@@ -117,12 +117,12 @@ def _try_to_bind(host: str, port: int, address: str) -> None:
 
 def _keepalive(every_s: float) -> tuple[tuple[str, Any], ...]:
     """Ping a silent connection; one that does not answer is dead, and all calls over it end."""
-    timeout_s = min(every_s / 2, PING_TIMEOUT_S)
     return (
         ("grpc.keepalive_time_ms", round(every_s * 1000)),
-        ("grpc.keepalive_timeout_ms", round(timeout_s * 1000)),
-        # gRPC waits so long for the answer to any ping, else for a minute, and sends no other meanwhile
-        ("grpc.http2.ping_timeout_ms", round(timeout_s * 1000)),
+        # for the other kernel to acknowledge what was sent: gRPC makes it the socket's own timeout
+        ("grpc.keepalive_timeout_ms", round(min(every_s / 2, ACKNOWLEDGED_S) * 1000)),
+        # for the answer to any ping, which gRPC awaits for a minute: over a narrow way it waits behind an upload
+        ("grpc.http2.ping_timeout_ms", round(min(1.5 * every_s, ANSWERED_S) * 1000)),
     )
 
 
