@@ -19,7 +19,7 @@ def lose(site: Site, loss: Loss, undisturbed: Sequence[str]) -> Found:
     started = time.monotonic()
     try:
         since, logs = prepared(site, ()), site.logs()
-        halt = site.ask(loss.trigger)
+        halt, *others = [site.ask(trigger) for trigger in (loss.trigger, *loss.also)]
         session_id = site.start(**CONFIG | dict(loss.config))
         try:
             halted = site.reached(halt, REACH_S)
@@ -27,6 +27,8 @@ def lose(site: Site, loss: Loss, undisturbed: Sequence[str]) -> Found:
                 halt.ask(loss.trigger.where)  # before the script is run once more
                 hit(site, loss, halted)
                 halted = site.reached(halt, REACH_S)
+            for other in others:
+                site.reached(other, REACH_S)
             until(lambda: answered(site, session_id) >= loss.answers, f"{loss.answers} have answered")
             pids = hit(site, loss, halted)
             if loss.how == "SIGSTOP, back within it":
@@ -36,7 +38,8 @@ def lose(site: Site, loss: Loss, undisturbed: Sequence[str]) -> Found:
                 halt.go()
             session = ended(site, session_id)
         finally:
-            halt.go()
+            for each in (halt, *others):
+                each.go()
             come_back(site, loss)
         if loss.how == "SIGSTOP, back after it":
             send(pids, signal.SIGCONT)

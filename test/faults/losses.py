@@ -65,6 +65,7 @@ class Loss:
     config: Mapping[str, Any]
     ground: Ground = "losses"
     answers: int = 0  # so many have answered before the action
+    also: tuple[Trigger, ...] = ()  # that has come to pass, too
     and_back: tuple[str, ...] = ()  # roles that are hit too, and started again
 
     @property
@@ -121,7 +122,15 @@ ALONE: tuple[Loss, ...] = (
         Goes((3, 4), {CLIENT: "task_timeout"}),
         quorum(3, round_timeout=15),
     ),
-    Loss((CLIENT, "c2"), "while training", TRAINING, "kill -9", Goes((2, 2), LOST | {"c2": "client_lost"}), quorum(2)),
+    Loss(
+        (CLIENT, "c2"),
+        "while training",
+        TRAINING,
+        "kill -9",
+        Goes((2, 2), LOST | {"c2": "client_lost"}),
+        quorum(2),
+        also=(Trigger("c2", "train", IN_ROUND),),
+    ),
     Loss(
         (CLIENT,), "while training", TRAINING, "kill -9", Fails("quorum_not_met", ("3 of 4", "client_lost")), quorum(4)
     ),
