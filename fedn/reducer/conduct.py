@@ -70,11 +70,11 @@ class Patience:
 async def conduct(
     find: Find,
     combiner: str,
-    request: control.StartRoundRequest,
+    request: Callable[[], control.StartRoundRequest],
     files: Mapping[str, Path],
     patience: Patience,
 ) -> control.RoundOutcome:
-    """Run one round at a combiner and return its outcome.
+    """Run one round at a combiner and return its outcome; each attempt asks for the order, with the time that is left.
 
     Raises CombinerUnreachable when it stays away, StaleTerm when another leads, or its refusal.
     """
@@ -83,9 +83,9 @@ async def conduct(
     async def attempt() -> None:
         with patience.paused():
             link = await find(combiner, next(known))
-        outcome.CopyFrom(await link.run_round(combiner, request, files, patience.hear))
+        outcome.CopyFrom(await link.run_round(combiner, request(), files, patience.hear))
 
-    await _again_and_again(attempt, f"round {request.round_id} at {combiner}", patience)
+    await _again_and_again(attempt, f"round {request().round_id} at {combiner}", patience)
     return outcome
 
 

@@ -14,8 +14,10 @@ Everything it needs is in the store: after a change of leader the next one goes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +109,15 @@ class Driver:
         code, reason = ("", "") if error is None else (error.code, error.reason)
         end = functools.partial(self._desk.sessions.end, may_write=self._may_write)
         await self._stores.do_at_last(end, session_id, status, code=code, reason=reason)
+        if error is not None:
+            await self._stores.do_at_last(self._give_up_rounds, session_id, error)
+
+    def _give_up_rounds(self, session_id: str, error: FednError) -> None:
+        """A mistake may have left a round without an end; the next survey tells the combiners."""
+        failed = {"status": "failed", "code": error.code, "reason": error.reason, "ended": time.time()}
+        for document in self._desk.state.find("rounds", where={"session": session_id, "status": "started"}):
+            with contextlib.suppress(VersionConflict):
+                self._desk.state.replace("rounds", document | failed)
 
     def _may_write(self) -> None:
         if not self._fresh():

@@ -7,10 +7,12 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.participants import ConnectedClient
+from fedn.reducer.sessions import ACTIVE
 from fedn.storage.state import State
 from fedn.wire.v1 import control_pb2 as control
 
@@ -113,7 +115,7 @@ class Network:
         """End the rounds that went on without a combiner, before it is said to be up: no client trains for them."""
         for round_id in sorted({r.round_id for combiner in seen for r in combiner.rounds()}):
             document = await asyncio.to_thread(self._state.get, "rounds", round_id)
-            if document is None or document["status"] == "started":
+            if document is None or not await asyncio.to_thread(self._is_over, document):
                 continue
             for combiner in seen:
                 if any(r.round_id == round_id for r in combiner.rounds()):
@@ -122,6 +124,13 @@ class Network:
                         await self.link(combiner.address).end(document["term"], round_id, committed=committed)
                     except FednError as error:
                         log.warning("ending round %s at %s: %s", round_id, combiner.name, error)
+
+    def _is_over(self, document: dict[str, Any]) -> bool:
+        """Whether a round has ended, or the session or prediction that it belongs to: then nobody will end it."""
+        if document["status"] != "started":
+            return True
+        run = self._state.get("sessions", document["session"]) or self._state.get("predictions", document["session"])
+        return run is not None and run["slot"] != ACTIVE
 
     async def recent(self) -> list[Seen]:
         """A survey at most RECENT_S old, shared by all who ask: a herd of clients costs one survey, not a herd."""

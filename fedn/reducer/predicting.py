@@ -11,6 +11,7 @@ It belongs to no session, and its round is number 0. After a change of leader th
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -42,7 +43,7 @@ class Predicting:
 
     async def run(self, prediction_id: str) -> None:
         """One prediction to its end; whatever goes wrong becomes its status. Raises StaleTerm when another leads."""
-        if not await self._stores.do_at_last(self._desk.predictions.begin, prediction_id):
+        if not await self._stores.do_at_last(self._desk.predictions.begin, prediction_id, self._term):
             return
         try:
             await self._round(await self._stores.do_at_last(self._desk.predictions.get, prediction_id))
@@ -60,12 +61,12 @@ class Predicting:
             log.info("prediction %s finished", prediction_id)
 
     async def _end(self, prediction_id: str, status: str, **why: str) -> None:
-        def end() -> None:
+        def may_write() -> None:
             if not self._fresh():
                 raise StaleTerm("the lease ran out before the prediction could be ended")
-            self._desk.predictions.end(prediction_id, status, **why)
 
-        await self._stores.do_at_last(end)
+        end = functools.partial(self._desk.predictions.end, may_write=may_write)
+        await self._stores.do_at_last(end, prediction_id, status, **why)
 
     async def _round(self, asked: dict[str, Any]) -> None:
         round_id = round_id_of(asked["_id"])

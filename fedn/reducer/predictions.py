@@ -20,10 +20,10 @@ from typing import Any
 from fedn.config import NAME
 from fedn.errors import AlreadyExists, ConfigInvalid, FednError, NotFound, PredictionRunning, VersionConflict
 from fedn.reducer.session_config import SessionConfig
+from fedn.reducer.sessions import ACTIVE, MayWrite
 from fedn.storage.state import State
 from fedn.yaml_file import nearest
 
-ACTIVE = "active"
 NEWEST = 100  # so many are listed
 OF_CONFIG = ("round_timeout", "seed", "settings", "client_settings")
 KEYS = ("model", "clients", *OF_CONFIG)
@@ -102,9 +102,13 @@ class Predictions:
         """The newest ones, newest first."""
         return self._state.find("predictions", sort="created", descending=True, limit=NEWEST)
 
-    def begin(self, prediction_id: str) -> bool:
-        """The leader takes it up; False when it was refused meanwhile."""
-        begun = self._change(prediction_id, lambda d: d | {"status": "running"} if d["status"] == "waiting" else d)
+    def begin(self, prediction_id: str, term: int) -> bool:
+        """The leader of this term takes it up; False when it was refused meanwhile.
+
+        What a former leader is about to write fails from here on.
+        """
+        taken = {"status": "running", "term": term}
+        begun = self._change(prediction_id, lambda d: d | taken if d["slot"] == ACTIVE else d)
         return bool(begun["status"] == "running")
 
     def refuse(self, prediction_id: str, error: FednError) -> bool:
@@ -114,17 +118,29 @@ class Predictions:
         )
         return bool(ended["code"] == error.code)
 
-    def end(self, prediction_id: str, status: str, *, code: str = "", reason: str = "") -> dict[str, Any]:
-        """Close a prediction and free the slot."""
-        return self._change(prediction_id, lambda d: d if d["slot"] != ACTIVE else _ended(d, status, code, reason))
+    def end(
+        self, prediction_id: str, status: str, *, code: str = "", reason: str = "", may_write: MayWrite = lambda: None
+    ) -> dict[str, Any]:
+        """Close a prediction and free the slot; `may_write` raises StaleTerm when another leads."""
 
-    def _change(self, prediction_id: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Compare-and-set until it holds."""
+        def close(document: dict[str, Any]) -> dict[str, Any]:
+            return document if document["slot"] != ACTIVE else _ended(document, status, code, reason)
+
+        return self._change(prediction_id, close, may_write)
+
+    def _change(
+        self,
+        prediction_id: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        may_write: MayWrite = lambda: None,
+    ) -> dict[str, Any]:
+        """Compare-and-set until it holds; asked between reading and writing, `may_write` guards the very write."""
         while True:
             before = self.get(prediction_id)
             after = change(before)
             if after == before:
                 return before
+            may_write()
             try:
                 return self._state.replace("predictions", after)
             except VersionConflict:

@@ -132,9 +132,12 @@ class RoundRun:
     async def _part(self, plan: Plan, combiner: str) -> control.RoundOutcome:
         """One combiner's outcome, its model fetched."""
         sizes = {d: path.stat().st_size for d, path in self._files.items()}
-        request = plan.request(combiner, sizes, left_s=self._parts.left_s)
-        outcome = await conduct(self._find, combiner, request, self._files, self._patience())
-        check_outcome(outcome, {p.client_id for p in request.participants}, kind=plan.kind)
+
+        def order() -> control.StartRoundRequest:
+            return plan.request(combiner, sizes, left_s=self._parts.left_s)
+
+        outcome = await conduct(self._find, combiner, order, self._files, self._patience())
+        check_outcome(outcome, {p.client_id for p in order().participants}, kind=plan.kind)
         if plan.kind == "predict":
             await self._keep_predictions(combiner, outcome)
         if outcome.sum:

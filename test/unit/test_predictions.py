@@ -314,7 +314,7 @@ async def test_a_prediction_whose_round_had_ended_is_not_run_again(tmp_path: Pat
     async with reducer(tmp_path, combiners=("a",)) as laid:
         client = await laid.client("c0", "a", predicts(GOOD))
         prediction = ask(laid)
-        laid.desk.predictions.begin(prediction)
+        laid.desk.predictions.begin(prediction, 1)
         round_id = f"{prediction}.0.predict.1"
         laid.desk.state.insert(
             "rounds",
@@ -331,12 +331,12 @@ async def test_a_refused_prediction_is_not_taken_up(tmp_path: Path) -> None:
         client = await laid.client("c0", "a", predicts(GOOD))
         prediction = ask(laid)
         assert laid.desk.predictions.refuse(prediction, SessionRunning("session s is running"))
-        assert not laid.desk.predictions.begin(prediction)
+        assert not laid.desk.predictions.begin(prediction, 1)
         async with leading(laid):
             await over(laid, ask(laid))
         assert len(client.tasks) == 1
         taken = ask(laid)
-        assert laid.desk.predictions.begin(taken)
+        assert laid.desk.predictions.begin(taken, 1)
         assert not laid.desk.predictions.refuse(taken, SessionRunning("session s is running"))
 
 

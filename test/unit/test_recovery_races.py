@@ -17,13 +17,14 @@ from fedn.client.tasks import Tasks
 from fedn.client.transfers import Transfers
 from fedn.combiner.intake import Intake
 from fedn.combiner.round import Participant
-from fedn.errors import NoCombiner, NotAParticipant, StaleTerm, Unauthenticated, Unavailable
+from fedn.errors import CombinerUnreachable, NoCombiner, NotAParticipant, StaleTerm, Unauthenticated, Unavailable
 from fedn.reducer import discovery
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.desk import Desk
 from fedn.reducer.discovery import Request
 from fedn.reducer.driver import Driver
 from fedn.reducer.network import Seen
+from fedn.reducer.predicting import Predicting
 from fedn.reducer.round import RoundRun
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
@@ -375,3 +376,65 @@ async def test_two_combiners_with_equal_sums_are_both_counted(tmp_path: Path) ->
     async with reducer(tmp_path, combiners=("a", "b")) as laid:
         one, two = await laid.client("c0", "a", learns(2.0)), await laid.client("c1", "b", learns(2.0))
         assert laid.value((await soon(laid.round(laid.plan(one, two, clients_required=2)).run())).model) == 2.0
+
+
+# What must end
+
+
+async def test_a_round_is_over_at_its_time_whatever_its_combiner_went_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I8: a combiner that is started again is given what is left of the round, not the whole time once more."""
+    asked: list[float] = []
+
+    async def away(_: CombinerLink, name: str, request: control.StartRoundRequest, *more: Any) -> control.RoundOutcome:
+        asked.append(request.round_timeout_s)
+        await asyncio.sleep(0.5)  # so long it was there
+        raise CombinerUnreachable(f"{name} was started again")
+
+    monkeypatch.setattr(CombinerLink, "run_round", away)
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        client = await laid.client("c0", "a", hangs)
+        round_ = running(laid, laid.plan(client, round_timeout=60.0), grace_s=10.0)
+        await until(lambda: len(asked) == 2)
+        round_.cancel()
+        await asyncio.gather(round_, return_exceptions=True)
+    assert asked[1] < asked[0] - 0.4
+
+
+async def test_a_frozen_leader_ends_no_prediction(tmp_path: Path) -> None:
+    """Fencing: it was frozen between its look at the lease and its write."""
+    async with reducer(tmp_path) as laid:
+        predictions, looks = laid.desk.predictions, list[bool]()
+        laid.desk.state.insert("predictions", {"_id": "p-1", "slot": ACTIVE, "status": "running"})
+
+        def fresh() -> bool:
+            looks.append(not looks)
+            if looks[-1]:
+                predictions.begin("p-1", 2)  # another leads by now
+            return looks[-1]
+
+        with pytest.raises(StaleTerm):
+            await Predicting(laid.desk, laid.network, term=1, fresh=fresh)._end("p-1", "failed", code="x", reason="y")
+        assert (predictions.get("p-1")["status"], len(looks)) == ("running", 2)
+
+
+async def test_a_mistake_in_a_round_leaves_no_combiner_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I8: the session fails with a reason, its round too, and the combiners are told."""
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        await laid.client("c0", "a", learns(1.0))
+        session = create(laid, rounds=1)
+
+        def broken(*_: object) -> None:
+            raise KeyError("a mistake")
+
+        monkeypatch.setattr(RoundRun, "_check_quorum", broken)
+        driver = Driver(laid.desk, laid.network, term=1, fresh=lambda: True)
+        leading = asyncio.create_task(driver.lead(asyncio.Event()))
+        await until(lambda: laid.desk.sessions.get(session)["ended"])
+        await until(lambda: laid.document(f"{session}.1.train.1")["status"] == "failed")
+        await laid.network.survey()
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+        assert "a mistake" in laid.document(f"{session}.1.train.1")["reason"]
+        assert laid.combiners["a"].rounds.known() == []
