@@ -70,6 +70,7 @@ class Agent:
         self._token, self._renews = own_token(settings), settings.auth_token_file is not None
         self._turns = turns  # of all clients of this process: who asks and dials at the same time
         self._waits = Waits()
+        self._said = ""
 
     async def run(self, http: httpx.AsyncClient) -> None:
         """Serve for ever, asking the reducer by `http`. Raises what waiting does not cure: NameTaken, AccessRefused."""
@@ -84,16 +85,20 @@ class Agent:
                 if not (self._renews and isinstance(error, Unauthenticated)):
                     raise
                 failure = error  # the file will have another token
-                log.warning("%s", error)
-                self._presence.not_ready(str(error))
+                self._tell(error)
             except FednError as error:
                 failure = error
-                log.warning("%s", error)
-                self._presence.not_ready(str(error))
+                self._tell(error)
             except Exception:  # the client's outermost loop: it comes back, whatever happened (I9)
                 log.exception("the connection was lost")
                 self._presence.not_ready("the connection was lost; its log says why")
             await asyncio.sleep(self._waits.after(failure))
+
+    def _tell(self, error: FednError) -> None:
+        """Say why there is no seat: once, not at each attempt."""
+        log.log(logging.DEBUG if str(error) == self._said else logging.WARNING, "%s", error)
+        self._said = str(error)
+        self._presence.not_ready(self._said)
 
     async def _attend(self, http: httpx.AsyncClient) -> Seat:
         """Ask for a seat and serve there until the stream ends; returns the seat.
@@ -133,6 +138,7 @@ class Agent:
                 heartbeat_s = await self._welcomed(stream, seat)
                 turn.close()
                 self._waits.welcomed()
+                self._said = ""
                 self._link.connect(Connection(seat.address, channel, events))
                 self._tasks.part = seat.part
                 log.info(

@@ -28,6 +28,7 @@ class Rounds:
         self._rounds: dict[str, Round] = {}
         self._drivers: dict[str, asyncio.Task[None]] = {}
         self._term = term
+        self._fencing = asyncio.Lock()
         self._ended = asyncio.Event()
         self._over: deque[str] = deque(maxlen=OVER)
         self.draining = False
@@ -53,11 +54,12 @@ class Rounds:
 
     async def fence(self, term: int) -> None:
         """Refuse a leader that was replaced; remember the newest, also over a restart."""
-        if term < self._term:
-            raise StaleTerm(f"term {term} is over; the newest leader's is {self._term}")
-        if term > self._term:
-            await asyncio.to_thread(self._tools.journal.keep_term, term)
-            self._term = max(self._term, term)
+        async with self._fencing:  # a term that is being noted is in force, and none overtakes it
+            if term < self._term:
+                raise StaleTerm(f"term {term} is over; the newest leader's is {self._term}")
+            if term > self._term:
+                await asyncio.to_thread(self._tools.journal.keep_term, term)
+                self._term = term
 
     def start(self, order: Order) -> None:
         """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver.

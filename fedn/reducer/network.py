@@ -117,13 +117,15 @@ class Network:
             document = await asyncio.to_thread(self._state.get, "rounds", round_id)
             if document is None or not await asyncio.to_thread(self._is_over, document):
                 continue
-            for combiner in seen:
-                if any(r.round_id == round_id for r in combiner.rounds()):
-                    committed = document["status"] == "committed"
-                    try:
-                        await self.link(combiner.address).end(document["term"], round_id, committed=committed)
-                    except FednError as error:
-                        log.warning("ending round %s at %s: %s", round_id, combiner.name, error)
+            term, committed = document.get("term", 0), document["status"] == "committed"
+            holders = [combiner for combiner in seen if any(r.round_id == round_id for r in combiner.rounds())]
+            await asyncio.gather(*(self._end(c, term, round_id, committed=committed) for c in holders))
+
+    async def _end(self, combiner: Seen, term: int, round_id: str, *, committed: bool) -> None:
+        try:
+            await self.link(combiner.address).end(term, round_id, committed=committed)
+        except FednError as error:
+            log.warning("ending round %s at %s: %s", round_id, combiner.name, error)
 
     def _is_over(self, document: dict[str, Any]) -> bool:
         """Whether a round has ended, or the session or prediction that it belongs to: then nobody will end it."""

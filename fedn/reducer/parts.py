@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from fedn.errors import (
@@ -66,6 +66,7 @@ class Parts:
         self._ends = self._clock() + plan.config.round_timeout
         self._running: dict[str, asyncio.Task[control.RoundOutcome]] = {}
         self._begun: set[str] = set()
+        self._found: Mapping[str, str] = {}
         self._stopped = False
         self.go_on_with(plan)
 
@@ -166,7 +167,7 @@ class Parts:
         for client in self.plan.homeless():
             if found.get(client.client_id) == client.combiner and not self._has_time(client.combiner):
                 del found[client.client_id]
-        if not found:
+        if not found or (self._seeks_homes() and not self._settled(found)):
             return
         before = self.plan
         former = {c.combiner for c in before.participants if c.client_id in found} - before.lost
@@ -178,6 +179,12 @@ class Parts:
         for combiner in changed:
             if combiner in self.plan.combiners():
                 self._begin(combiner)
+
+    def _settled(self, found: Mapping[str, str]) -> bool:
+        """Whether to move now: all are found, or nobody new has come since the last look. Each epoch costs everybody."""
+        settled = found == self._found or len(found) >= len(self.plan.homeless())
+        self._found = {} if settled else dict(found)
+        return settled
 
     async def _break_off(self, combiner: str) -> None:
         """Wait for this part no more: the combiner is given another."""

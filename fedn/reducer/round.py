@@ -24,7 +24,7 @@ from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, FednError, QuorumNotMet, StaleTerm, VersionConflict
+from fedn.errors import AlreadyExists, FednError, QuorumNotMet, RoundFailed, StaleTerm, VersionConflict
 from fedn.model.safetensors import open_model
 from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
 from fedn.reducer.combiner_link import CombinerLink
@@ -123,6 +123,9 @@ class RoundRun:
         except AlreadyExists:
             log.info("round %s goes on after a change of leader", self._plan.round_id)
             self._note({"term": self._plan.term})
+            status = (self._document or {}).get("status", "started")
+            if status != "started":
+                raise RoundFailed(f"the former leader has closed round {self._plan.round_id} as {status}") from None
             # The former leader may have moved clients since its assignment was read; from here on it cannot.
             self._parts.go_on_with(replace(self._plan, **Plan.assignment_of(self._document or {})))
 

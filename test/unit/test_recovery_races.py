@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,9 @@ import pytest
 from fedn.client.tasks import Tasks
 from fedn.client.transfers import Transfers
 from fedn.combiner.intake import Intake
+from fedn.combiner.journal import Journal
 from fedn.combiner.round import Participant
+from fedn.combiner.rounds import Rounds
 from fedn.errors import CombinerUnreachable, NoCombiner, NotAParticipant, StaleTerm, Unauthenticated, Unavailable
 from fedn.reducer import discovery
 from fedn.reducer.combiner_link import CombinerLink
@@ -24,8 +27,12 @@ from fedn.reducer.desk import Desk
 from fedn.reducer.discovery import Request
 from fedn.reducer.driver import Driver
 from fedn.reducer.network import Seen
+from fedn.reducer.participants import ConnectedClient
+from fedn.reducer.parts import Parts
+from fedn.reducer.plan import Plan
 from fedn.reducer.predicting import Predicting
 from fedn.reducer.round import RoundRun
+from fedn.reducer.session_config import SessionConfig
 from fedn.reducer.sessions import ACTIVE
 from fedn.storage.sqlite import SqliteState
 from fedn.wire.failover import Addresses, AsyncFailover
@@ -101,6 +108,57 @@ async def test_a_combiner_remembers_a_newer_leader_of_a_round_that_it_knows(tmp_
         with pytest.raises(StaleTerm):
             async with rpc_errors(unreachable=Unavailable):
                 await laid.control.EndRound(control.EndRoundRequest(term=1, round_id="r1", committed=False))
+
+
+async def test_a_leader_that_is_overtaken_while_its_term_is_noted_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fencing: the call of a leader that was new when it came must not be carried out after that of a newer one."""
+    held, keep = threading.Event(), Journal.keep_term
+
+    def slowly(journal: Journal, term: int) -> None:
+        if term == 2:
+            assert held.wait(20)
+        keep(journal, term)
+
+    monkeypatch.setattr(Journal, "keep_term", slowly)
+    obeyed: list[int] = []
+
+    async def call(rounds: Rounds, term: int) -> None:
+        await rounds.fence(term)
+        obeyed.append(term)
+
+    async with table(tmp_path) as laid:
+        calls = [asyncio.create_task(call(laid.combiner.rounds, term)) for term in (2, 3)]
+        await asyncio.wait(calls, timeout=0.2)  # the newer may overtake, or wait
+        held.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert obeyed in ([2, 3], [3])
+
+
+async def test_a_term_that_is_being_noted_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fencing: an EndRound of the former leader would forget what was accepted."""
+    held, keep, reached = threading.Event(), Journal.keep_term, threading.Event()
+
+    def slowly(journal: Journal, term: int) -> None:
+        reached.set()
+        assert held.wait(20)
+        keep(journal, term)
+
+    async with table(tmp_path) as laid:
+        rounds = laid.combiner.rounds
+        await rounds.fence(1)
+        monkeypatch.setattr(Journal, "keep_term", slowly)
+        newer = asyncio.create_task(rounds.fence(2))
+        try:
+            await until(reached.is_set)
+            former = asyncio.create_task(rounds.fence(1))
+            await asyncio.sleep(0.05)  # it may be refused at once, or wait for the newer one
+        finally:
+            held.set()
+            await newer
+        with pytest.raises(StaleTerm):
+            await former
 
 
 # Several reducers
@@ -438,3 +496,19 @@ async def test_a_mistake_in_a_round_leaves_no_combiner_at_work(tmp_path: Path, m
         await asyncio.gather(leading, return_exceptions=True)
         assert "a mistake" in laid.document(f"{session}.1.train.1")["reason"]
         assert laid.combiners["a"].rounds.known() == []
+
+
+# What it costs
+
+
+async def test_clients_that_arrive_one_after_another_move_together() -> None:
+    """Each epoch gives every open client of a combiner its task again."""
+    clients = [ConnectedClient(f"c{k}", f"c{k}", k, "b") for k in range(3)]
+    plan = Plan("r", "s", 1, "train", "m", "p", clients, SessionConfig(), 1, lost=frozenset("b"))
+
+    async def nobody(*_: object) -> Any:
+        raise AssertionError
+
+    parts = Parts(plan, nobody, survey=nobody, save=nobody, grace_s=1.0)
+    looks = [{"c0": "a"}, {"c0": "a", "c1": "a"}, {"c0": "a", "c1": "a"}, dict.fromkeys(("c0", "c1", "c2"), "a")]
+    assert [parts._settled(found) for found in looks] == [False, False, True, True]

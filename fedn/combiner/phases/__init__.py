@@ -72,7 +72,8 @@ async def drive(round_: Round, first: Phase) -> None:
             round_.enter(phase.name)
             phase = await with_room(phase, round_)
     except FednError as error:
-        log.warning("round %s failed: %s", round_.order.round_id, error)
+        level, what = (logging.INFO, "ends here") if round_.goes_on else (logging.WARNING, "failed")
+        log.log(level, "round %s %s: %s", round_.order.round_id, what, error)
         await round_.close()
         round_.finish(code=error.code, reason=error.reason)
     except Exception as error:  # the outermost loop of a round: it must end with a reason, not silently

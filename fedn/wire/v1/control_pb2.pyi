@@ -175,10 +175,8 @@ class EndRoundReply(_message.Message):
     def __init__(self) -> None: ...
 
 class ReportRequest(_message.Message):
-    __slots__ = ("term",)
-    TERM_FIELD_NUMBER: _ClassVar[int]
-    term: int
-    def __init__(self, term: _Optional[int] = ...) -> None: ...
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class ReportReply(_message.Message):
     __slots__ = ("combiner", "clients", "rounds", "draining", "late")
