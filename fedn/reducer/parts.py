@@ -181,7 +181,7 @@ class Parts:
                 self._begin(combiner)
 
     def _settled(self, found: Mapping[str, str]) -> bool:
-        """Whether to move now: all are found, or nobody new has come since the last look. Each epoch costs everybody."""
+        """Whether to move now: all are found, or nobody new came since the last look. Each epoch costs all."""
         settled = found == self._found or len(found) >= len(self.plan.homeless())
         self._found = {} if settled else dict(found)
         return settled
