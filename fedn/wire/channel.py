@@ -14,6 +14,7 @@ import grpc.aio
 from fedn.config import KEEPALIVE_S
 from fedn.errors import PortTaken
 from fedn.wire.bearer import BearerChannel, Token
+from fedn.wire.dead_peers import keep_quiet
 from fedn.wire.settings import MESSAGE_LIMIT, WINDOW_BYTES
 
 _BOTH_ENDS: tuple[tuple[str, Any], ...] = (
@@ -81,6 +82,7 @@ def new_server(
     """
     _keep_freed_memory()
     _share_one_heap()
+    keep_quiet()
     window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", window_bytes))
     most = (("grpc.max_allowed_incoming_connections", connections),)
     given = [*_without(_BOTH_ENDS + _SERVER + _keepalive(keepalive_s) + window + most, options), *options]
