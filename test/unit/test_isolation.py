@@ -247,9 +247,10 @@ async def test_what_a_task_left_running_counts_as_the_workers_memory(bench: Benc
 
 @within
 async def test_a_script_that_has_no_turn_in_time_says_so(bench: Bench) -> None:
-    go = bench.folder / "go"
-    first = asyncio.create_task(bench.run(f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"))
-    await until(bench.inline._turn.locked)
+    begun, go = bench.folder / "begun", bench.folder / "go"
+    waits = f"open({str(begun)!r}, 'w').close()\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    first = asyncio.create_task(bench.run(f"import os, time\n{waits}"))
+    await until(begun.exists)  # the next script is written over this one
     with pytest.raises(TaskTimeout, match="one runs at a time"):
         await bench.run("print('never')", limit_s=0.2)
     go.touch()
