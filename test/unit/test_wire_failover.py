@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from fedn.errors import ReducerUnreachable
+from fedn.wire.failover import Addresses, AsyncFailover
 from fedn.wire.rest import async_client, call, client
 from test.unit.rest_stub import Reply, RestStub
 
@@ -55,3 +56,26 @@ async def test_the_command_line_may_be_given_several_too() -> None:
                 return http.get("/health").json()
 
         assert await asyncio.to_thread(ask) == {"status": "ok"}
+
+
+async def test_requests_that_fail_side_by_side_all_find_the_other_reducer() -> None:
+    """I9: the second failure at the dead reducer must not turn back to it."""
+    both, waiting = asyncio.Event(), 0
+
+    class Inner(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            nonlocal waiting
+            if request.url.host == "gone":
+                waiting += 1
+                if waiting == 2:
+                    both.set()
+                await both.wait()
+                raise httpx.ConnectError("refused")
+            return httpx.Response(200)
+
+    failover = AsyncFailover(Addresses(["http://gone:1", "http://there:1"]), httpx.Limits())
+    await failover._transport.aclose()
+    failover._transport = Inner()  # type: ignore[assignment]
+    async with httpx.AsyncClient(base_url="http://gone:1", transport=failover) as http:
+        found = await asyncio.gather(http.get("/"), http.get("/"), return_exceptions=True)
+    assert [getattr(f, "status_code", f) for f in found] == [200, 200]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Mapping
 
 from flask import Blueprint, Response, after_this_request, request
 from flask.typing import ResponseReturnValue
@@ -34,12 +35,7 @@ def blueprint(office: Office) -> Blueprint:
         When it cannot be said now, `Retry-After` says within how many seconds to ask again, at a random moment; so
         does `spread_s` of the answer for when the stream to the combiner ends.
         """
-        wanted = discovery.Request(
-            client_id=request.args.get("client_id", ""),
-            name=request.args.get("name") or None,
-            name_base=request.args.get("name_base") or None,
-            preferred=request.args.get("combiner") or None,
-        )
+        wanted = asked_for(request.args)
         try:
             seen = engine.ask(lambda network: network.recent())
             seat = discovery.assign(desk.state, seen, wanted, deciding=deciding, ages=ages)
@@ -77,6 +73,16 @@ def blueprint(office: Office) -> Blueprint:
         return {"status": "ready"}
 
     return routes
+
+
+def asked_for(given: Mapping[str, str]) -> discovery.Request:
+    """What a client asks for. Raises BadInput."""
+    return discovery.Request(
+        client_id=given.get("client_id", ""),
+        name=given.get("name") or None,
+        name_base=given.get("name_base") or None,
+        preferred=given.get("combiner") or None,
+    )
 
 
 def told_when(answer: Response, seconds: float) -> Response:
