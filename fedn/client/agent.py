@@ -21,6 +21,7 @@ import httpx
 
 from fedn import __version__
 from fedn.client import who
+from fedn.client.complaint import Complaint
 from fedn.client.link import Connection, Events, Link
 from fedn.client.seat import Seat, SecondThoughts
 from fedn.client.tasks import Tasks
@@ -70,7 +71,7 @@ class Agent:
         self._token, self._renews = own_token(settings), settings.auth_token_file is not None
         self._turns = turns  # of all clients of this process: who asks and dials at the same time
         self._waits = Waits()
-        self._said = ""
+        self._complaint = Complaint()
 
     async def run(self, http: httpx.AsyncClient) -> None:
         """Serve for ever, asking the reducer by `http`. Raises what waiting does not cure: NameTaken, AccessRefused."""
@@ -95,10 +96,8 @@ class Agent:
             await asyncio.sleep(self._waits.after(failure))
 
     def _tell(self, error: FednError) -> None:
-        """Say why there is no seat: once, not at each attempt."""
-        log.log(logging.DEBUG if str(error) == self._said else logging.WARNING, "%s", error)
-        self._said = str(error)
-        self._presence.not_ready(self._said)
+        log.log(self._complaint.level(str(error)), "%s", error)
+        self._presence.not_ready(str(error))
 
     async def _attend(self, http: httpx.AsyncClient) -> Seat:
         """Ask for a seat and serve there until the stream ends; returns the seat.
@@ -138,7 +137,7 @@ class Agent:
                 heartbeat_s = await self._welcomed(stream, seat)
                 turn.close()
                 self._waits.welcomed()
-                self._said = ""
+                self._complaint.settle()
                 self._link.connect(Connection(seat.address, channel, events))
                 self._tasks.part = seat.part
                 log.info(

@@ -58,9 +58,8 @@ class Running:
     deadline: float  # of the script, on the monotonic clock
     work: asyncio.Task[None] | None = None
     over: bool = False
-    again: bool = (
-        False  # given again while it is in progress: a combiner that refuses its result may not yet have known
-    )
+    # Given again while it is in progress: a combiner that refuses its result may not yet have known of the client.
+    again: bool = False
     upload: Upload | None = None  # what the result needs at the combiner
     earlier_s: float = 0.0  # what the training took that an earlier life of this process finished
 

@@ -71,8 +71,7 @@ class CombinerService(combiner_pb2_grpc.CombinerServicer):
             await asyncio.gather(listener, return_exceptions=True)
 
     def _check_room(self, client_id: str) -> None:
-        attached = self._roster.attached()
-        if len(attached) >= self._places and client_id not in {seat.client_id for seat in attached}:
+        if not self._roster.has_place(client_id, self._places):
             raise Unavailable(
                 f"combiner {self._name} has no place for more than {self._places} clients: its limit of open files"
             )

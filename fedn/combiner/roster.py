@@ -59,16 +59,24 @@ class Roster:
         self._clock = clock
         self._born = clock()
         self._seats: dict[str, Seat] = {}
+        self._count = 0  # of those that are attached
         self.changed = Pulse()
 
     def attached(self) -> list[Seat]:
         """The seats with a live stream, by client id."""
         return [self._seats[c] for c in sorted(self._seats) if self._seats[c].attached]
 
+    def has_place(self, client_id: str, places: int) -> bool:
+        """Whether the client may attach where there are so many places; one that is attached takes no other."""
+        seat = self._seats.get(client_id)
+        return self._count < places or (seat is not None and seat.attached)
+
     def attach(self, hello: pb.Hello) -> tuple[Seat, Stream]:
         """Give the client a stream; its former one ends."""
         seat = self._seats.setdefault(hello.client_id, Seat(hello.client_id, hello))
-        if seat.stream is not None:
+        if seat.stream is None:
+            self._count += 1
+        else:
             seat.stream.superseded = True
             seat.stream.close()
         seat.hello, seat.stream, seat.gone_at = hello, Stream(), None
@@ -79,6 +87,7 @@ class Roster:
         """The stream ended; unless another has taken its place, the client is gone."""
         if seat.stream is stream:
             seat.stream, seat.gone_at = None, self._clock()
+            self._count -= 1
             self.changed.beat()
 
     def gone_since(self, client_id: str) -> float | None:

@@ -120,8 +120,7 @@ class Combiner:
             self._intake,
             heartbeat_s=settings.heartbeat_s,
             sends=blobs.receives_from,
-            places=self._connections
-            - max(4, self._connections // 8),  # the rest is for reducers and who is turned away
+            places=descriptors.for_clients(self._connections),
         )
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
         blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)

@@ -41,10 +41,6 @@ class TokenFile:
                 log.warning("%s; the tokens that stood there before hold", error)
         return self._tokens
 
-    def shown(self) -> str:
-        """The one to show."""
-        return self.tokens()[0]
-
     def _read(self) -> bytes:
         try:
             with self._path.open("rb") as file:

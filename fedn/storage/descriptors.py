@@ -17,3 +17,8 @@ def for_others() -> int:
     """How many connections there is room for beside what the role itself needs; at least a few."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**30 if soft == resource.RLIM_INFINITY else max(8, soft - OWN)
+
+
+def for_clients(connections: int) -> int:
+    """How many clients may stay; the other connections are for reducers, and to tell who is turned away."""
+    return connections - max(4, connections // 8)

@@ -37,7 +37,7 @@ def cpu_s(pid: int) -> float:
 def test_a_combiner_with_few_descriptors_takes_as_many_clients_as_it_can_serve(net: Network) -> None:
     first = net.client("many", "--replicas", PLACES)
     net.connected(PLACES)
-    net.client("more", "--replicas", EXTRA)
+    net.client("more", "--replicas", EXTRA, "--log-level", "debug")
     net.roles["more"].says("no place for more than")
     net.finished(net.start(rounds=1, clients_required=PLACES, validate=False))
     assert net.get("/")["connected"] == PLACES

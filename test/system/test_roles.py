@@ -46,7 +46,7 @@ def test_a_second_process_in_a_folder_is_turned_away(role: str, fresh: Network) 
 
 @pytest.mark.parametrize("role", ["combiner", "client"])
 def test_a_role_without_its_reducer_says_so_in_sentences_and_keeps_trying(role: str, fresh: Network) -> None:
-    lonely = fresh.run(role, "run", role, "--reducer", NOBODY, "--dir", role)
+    lonely = fresh.run(role, "run", role, "--reducer", NOBODY, "--dir", role, "--log-level", "debug")
     lonely.says(f"the reducer at {NOBODY} does not answer", times=2)
     assert "Traceback" not in lonely.text
     assert lonely.stop() == 0

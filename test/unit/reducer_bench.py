@@ -16,6 +16,7 @@ import numpy as np
 
 from fedn.combiner.server import Combiner
 from fedn.config import ReducerSettings
+from fedn.errors import Unavailable
 from fedn.model.safetensors import load_tensors, write_model
 from fedn.reducer.desk import Desk
 from fedn.reducer.discovery import add_combiner
@@ -28,6 +29,7 @@ from fedn.wire.channel import dial
 from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.combiner_bench import WAIT_S, Hand, settings
 
+AGAIN_S = 0.05
 Answer = Callable[["Client", pb.RunTask], Awaitable[None]]
 
 
@@ -53,7 +55,17 @@ class Client:
             if command.WhichOneof("command") == "run":
                 self.tasks.append(command.run)
                 self.given.set()
-                await self.answer(self, command.run)
+                await self._answer(command.run)
+
+    async def _answer(self, task: pb.RunTask) -> None:
+        """As a client does: again when the combiner is not ready for it."""
+        while True:
+            try:
+                return await self.answer(self, task)
+            except (Unavailable, grpc.aio.AioRpcError) as error:
+                if isinstance(error, grpc.aio.AioRpcError) and error.code() != grpc.StatusCode.UNAVAILABLE:
+                    raise
+                await asyncio.sleep(AGAIN_S)
 
 
 def learns(value: float, *, examples: int = 1, **metrics: float) -> Answer:
