@@ -63,14 +63,14 @@ def _measure(place: Path, *, rounds: int, clients: int) -> list[float]:
         trainers.start()
         try:
             wait_until(lambda: api.get("/api/v1/network")["connected"] == clients, processes)
-            times = _train(api, rounds, clients)
+            times = train(api, rounds, clients)
         finally:
             trainers.terminate()
             trainers.join()
     return [after - before for before, after in pairwise(times)]
 
 
-def _train(api: ReducerApi, rounds: int, clients: int) -> list[float]:
+def train(api: ReducerApi, rounds: int, clients: int) -> list[float]:
     """When each round was committed."""
     options = {"rounds": rounds, "clients_required": clients, "validate": False, "seed": 1, "attempts": 1}
     session = f"/api/v1/sessions/{api.post('/start', options)['session']}"
@@ -82,9 +82,10 @@ def _train(api: ReducerApi, rounds: int, clients: int) -> list[float]:
 
 
 def upload(place: Path, api: ReducerApi) -> None:
-    """Give the reducer a seed model and a package that asks for nothing."""
+    """Give the reducer a seed model, a small one unless it is there, and a package that asks for nothing."""
     seed, package, project = place / "seed", place / "package", place / "project"
-    write_model(seed, {"weights": np.zeros(ELEMENTS, np.float32)})
+    if not seed.exists():
+        write_model(seed, {"weights": np.zeros(ELEMENTS, np.float32)})
     project.mkdir()
     (project / "fedn.yaml").write_text(MANIFEST)
     create(load_project(project), package)

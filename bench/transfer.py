@@ -25,10 +25,10 @@ from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import dial, listen, new_server
+from fedn.wire.messages import add_blobs
 from fedn.wire.settings import DEFAULTS
 from fedn.wire.transfer import download, upload
 from fedn.wire.v1.blobs_pb2 import UploadStart
-from fedn.wire.v1.blobs_pb2_grpc import add_BlobsServicer_to_server
 
 CLIENTS = 10
 BLOB_BYTES = 100_000_000
@@ -127,7 +127,7 @@ def _serve(parent: Connection, folder: Path) -> None:
     async def serve() -> None:
         service = BlobService(FileBlobs(folder), admission=Admission(AT_ONCE), check=_allow, settings=DEFAULTS)
         server = new_server()
-        add_BlobsServicer_to_server(service, server)
+        add_blobs(service, server)
         parent.send(await listen(server, "127.0.0.1", 0))
         await server.wait_for_termination()
 

@@ -17,9 +17,10 @@ import pytest
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import dial, listen, new_server
+from fedn.wire.messages import add_blobs
 from fedn.wire.settings import TransferSettings
 from fedn.wire.v1.blobs_pb2 import StatReply, StatRequest, UploadStart
-from fedn.wire.v1.blobs_pb2_grpc import BlobsStub, add_BlobsServicer_to_server
+from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
 
 CHUNK = 64 * 1024
 
@@ -92,7 +93,7 @@ class BlobServer:
     async def start(self) -> None:
         server = new_server()
         service = BlobService(self.shelf, admission=self.admission, check=self.check, settings=self.settings)
-        add_BlobsServicer_to_server(service, server)
+        add_blobs(service, server)
         self.port = await listen(server, "127.0.0.1", self.port)
         self._running.push_async_callback(server.stop, None)
 

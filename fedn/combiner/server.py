@@ -37,10 +37,11 @@ from fedn.storage.sqlite import SqliteState
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import listen, new_server
+from fedn.wire.messages import add_blobs
 from fedn.wire.rest import TIMEOUT_S, async_client
 from fedn.wire.settings import TransferSettings
-from fedn.wire.v1 import blobs_pb2_grpc, combiner_pb2_grpc, control_pb2_grpc
 from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc, control_pb2_grpc
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Combiner:
             places=descriptors.for_clients(self._connections),
         )
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
-        blobs_pb2_grpc.add_BlobsServicer_to_server(blobs, self._server)
+        add_blobs(blobs, self._server)
         control_pb2_grpc.add_ControlServicer_to_server(
             ControlService(self.name, self.roster, self.rounds, late=lambda: self._intake.late), self._server
         )

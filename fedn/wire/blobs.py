@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from fedn.errors import BadInput, DiskFull, FolderUnusable, NotFound, TransferFailed, Unavailable, no_room
 from fedn.wire import digests
 from fedn.wire.admission import Admission
+from fedn.wire.messages import data_message
 from fedn.wire.pace import Pace
 from fedn.wire.parts import PartWriter, chunks
 from fedn.wire.settings import TransferSettings
@@ -33,6 +34,9 @@ from fedn.wire.v1.blobs_pb2 import (
 )
 
 log = logging.getLogger(__name__)
+
+
+Step: TypeAlias = UploadRequest | memoryview  # as `messages.add_blobs` gives it
 
 
 class Shelf(Protocol):
@@ -89,7 +93,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
     # a coroutine that writes, because a generator cannot bound how long the other end takes to read
     @answers_errors
     async def Upload(  # type: ignore[override]  # noqa: N802
-        self, request_iterator: AsyncIterator[UploadRequest], context: Context
+        self, request_iterator: AsyncIterator[Step], context: Context
     ) -> None:
         """Take a blob, from where an earlier attempt ended."""
         start = await self._start(request_iterator)
@@ -122,7 +126,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             try:
                 async with aclosing(blob):
                     async for data in blob:
-                        await pace.of(context.write(DownloadReply(data=data)))
+                        await pace.of(context.write(data_message(data)))
                         pace.moved(len(data))
             except FileNotFoundError:
                 raise NotFound(f"no blob {request.digest} here any more") from None
@@ -130,9 +134,9 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
                 log.exception("cannot read %s", request.digest)
                 raise Unavailable(f"the blob cannot be read: {error.strerror}") from error
 
-    async def _start(self, requests: AsyncIterator[UploadRequest]) -> UploadStart:
+    async def _start(self, requests: AsyncIterator[Step]) -> UploadStart:
         first = await Pace(self._settings).of(anext(requests, None))
-        if first is None or first.WhichOneof("step") != "start":
+        if not isinstance(first, UploadRequest) or first.WhichOneof("step") != "start":
             raise BadInput("an upload begins with start")
         digests.checked(first.start.digest)
         if first.start.size == 0:
@@ -156,9 +160,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
             raise BadInput(f"{start.digest} has {size} bytes, not the {start.size} that were announced")
         return size is not None
 
-    async def _receive(
-        self, start: UploadStart, requests: AsyncIterator[UploadRequest], context: Context, pace: Pace
-    ) -> None:
+    async def _receive(self, start: UploadStart, requests: AsyncIterator[Step], context: Context, pace: Pace) -> None:
         try:
             path = self._shelf.part(start.digest)
             async with PartWriter(path, digest=start.digest, size=start.size) as part:
@@ -180,12 +182,12 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         await pace.of(context.write(UploadReply(stored=UploadStored())))
 
 
-async def _next_chunk(requests: AsyncIterator[UploadRequest], pace: Pace) -> bytes:
+async def _next_chunk(requests: AsyncIterator[Step], pace: Pace) -> memoryview | bytes:
     """Empty at the end."""
-    while (request := await pace.of(anext(requests, None))) is not None:
-        if request.WhichOneof("step") != "data":
+    while (step := await pace.of(anext(requests, None))) is not None:
+        if isinstance(step, UploadRequest) and step.WhichOneof("step") != "data":
             raise BadInput("after start, an upload holds data only")
-        if data := request.data:
+        if data := step.data if isinstance(step, UploadRequest) else step:
             pace.moved(len(data))
             return data
     return b""

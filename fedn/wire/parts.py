@@ -59,7 +59,7 @@ class PartWriter:
     ) -> None:
         await self._leave()
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: bytes | memoryview) -> None:
         """Take the next chunk; BadInput, and the part is dropped, if it goes beyond the announced size."""
         if self._length + len(data) > self._size:
             await self.drop()
@@ -117,7 +117,7 @@ class PartWriter:
             done += len(known)
         return length
 
-    def _append(self, data: bytes, offset: int) -> None:
+    def _append(self, data: bytes | memoryview, offset: int) -> None:
         if self._left:
             return
         self._hash.update(data)

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -22,6 +23,7 @@ from fedn.errors import (
 from fedn.wire import digests
 from fedn.wire.backoff import delays
 from fedn.wire.calls import calling
+from fedn.wire.messages import BlobsStub, data_message
 from fedn.wire.pace import Pace
 from fedn.wire.parts import PartWriter, chunks
 from fedn.wire.settings import DEFAULTS, TransferSettings
@@ -32,7 +34,6 @@ from fedn.wire.v1.blobs_pb2 import (
     UploadRequest,
     UploadStart,
 )
-from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ async def until_done(
 
 
 async def _send(
-    call: grpc.aio.StreamStreamCall[UploadRequest, UploadReply],
+    call: grpc.aio.StreamStreamCall[Any, UploadReply],
     path: Path,
     *,
     offset: int,
@@ -148,7 +149,7 @@ async def _send(
     pace = Pace(settings, ahead=settings.ahead_bytes)
     async with aclosing(chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)) as data:
         async for chunk in data:
-            await pace.of(call.write(UploadRequest(data=chunk)))
+            await pace.of(call.write(data_message(chunk)))
             pace.moved(len(chunk))
             moved(len(chunk))
 
@@ -167,11 +168,16 @@ async def _fetch(
     stream = BlobsStub(channel).Download(request)
     async with calling(stream, unreachable=CombinerUnreachable) as call:
         _same_blob(await call.read(), size=size, offset=part.length)
-        while isinstance(reply := await pace.of(call.read()), DownloadReply):
-            data = reply.data
+        while (data := data_of(await pace.of(call.read()))) is not None:
             pace.moved(len(data))
             await part.add(data)
             moved(len(data))
+            del data  # not held while the next one comes
+
+
+def data_of(reply: object) -> memoryview | bytes | None:
+    """What came, however the other end wrote it; None at the end of the stream."""
+    return reply.data if isinstance(reply, DownloadReply) else reply if isinstance(reply, memoryview) else None
 
 
 def _granted(reply: object, *, size: int) -> int:

@@ -17,9 +17,9 @@ from fedn.errors import TransferStalled
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
 from fedn.wire.channel import dial, listen, new_server
+from fedn.wire.messages import add_blobs
 from fedn.wire.settings import TransferSettings
 from fedn.wire.transfer import download, upload
-from fedn.wire.v1.blobs_pb2_grpc import add_BlobsServicer_to_server
 from test.conftest import FolderShelf
 from test.middlebox import Middlebox
 
@@ -44,7 +44,7 @@ async def narrow(folder: Path, rate: float) -> AsyncIterator[Ends]:
     folder.mkdir()
     server = new_server(window_bytes=2 * CHUNK)
     service = BlobService(shelf, admission=Admission(1), check=lambda start: None, settings=SETTINGS)
-    add_BlobsServicer_to_server(service, server)
+    add_blobs(service, server)
     way = Middlebox(f"127.0.0.1:{await listen(server, '127.0.0.1', 0)}", rate=rate)
     window = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 2 * CHUNK))
     async with dial(way.address, options=window) as channel, asyncio.timeout(20):
