@@ -47,6 +47,11 @@ class Plan:
             "losses": begun.get("losses", ()),
         }
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether its session goes on with the model that this round makes, if all goes well."""
+        return self.config.validate or self.round < self.config.rounds
+
     def document(self) -> dict[str, Any]:
         """The round's first document."""
         return {

@@ -40,6 +40,7 @@ from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
+SPREAD_S = 2.0  # a combiner that takes the next model slowly goes on with it in the next round
 AGGREGATOR = {"name": "fedavg", "weighting": "num_examples"}
 
 
@@ -177,7 +178,24 @@ class RoundRun:
 
     async def _commit(self, outcomes: Outcomes) -> str:
         model = await self._stores.do(self._reduce, outcomes)
-        return await self._stores.do(self._record, outcomes, model)
+        spreading = asyncio.create_task(self._spread(model))
+        try:
+            committed = await self._stores.do(self._record, outcomes, model)
+            await asyncio.wait([spreading], timeout=SPREAD_S)
+        finally:
+            spreading.cancel()
+            await asyncio.gather(spreading, return_exceptions=True)
+        return committed
+
+    async def _spread(self, model: str) -> None:
+        """Give the combiners the model that is worked with next, while it is recorded.
+
+        Best effort, tried once: the next round gives it to whoever lacks it, from where this came to.
+        """
+        if self._plan.is_followed:
+            path = self._desk.scratch / model
+            problems = await self._tell_all(lambda link: link.give(path, model, lambda _: None))
+            log.debug("model %s was given to %d combiners", model[:12], problems.count(None))
 
     def _reduce(self, outcomes: Outcomes) -> str:
         """The mean of all updates under all combiners, divided and rounded once; into the scratch folder."""

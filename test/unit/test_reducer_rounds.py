@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fedn.reducer.round as round_module
 from fedn.errors import CombinerUnreachable, Conflict, FednError, QuorumNotMet, StaleTerm, UpdateRefused
 from fedn.model.safetensors import write_model
 from fedn.reducer.answers import check_outcome, client_lines, weighted_metrics
@@ -332,3 +333,27 @@ async def test_a_combiner_that_says_nothing_any_more_is_left_out(
         client = await laid.client("c0", "a", hangs)
         with pytest.raises(QuorumNotMet, match="said nothing for"):
             await soon(laid.round(laid.plan(client), give_up_s=0.0).run())
+
+
+@pytest.mark.parametrize(("rounds", "given"), [(2, True), (1, False)])
+async def test_combiners_have_the_next_rounds_model_before_it_begins(tmp_path: Path, rounds: int, given: bool) -> None:
+    """Given while it is recorded; not after the last round, when nobody works with it."""
+    async with reducer(tmp_path, combiners=("a", "b")) as laid:
+        clients = [await laid.client("c0", "a", learns(2.0)), await laid.client("c1", "b", learns(4.0))]
+        result = await soon(laid.round(laid.plan(*clients, rounds=rounds, validate=False)).run())
+        held = [combiner.shelf.find(result.model) is not None for combiner in laid.combiners.values()]
+        assert held == [given, given]
+
+
+async def test_a_combiner_that_is_gone_by_then_does_not_hold_up_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+
+        async def stands_still(*_: Any) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(round_module, "SPREAD_S", 0.05)
+        plan = laid.plan(await laid.client("c0", "a", learns(2.0)), rounds=2)
+        monkeypatch.setattr(RoundRun, "_spread", stands_still)
+        assert laid.value((await soon(laid.round(plan).run())).model) == 2.0
