@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -13,7 +13,6 @@ import numpy as np
 from fedn.aggregation.blocks import Block, Layout, write_exactly
 from fedn.aggregation.exact import Elements, Floats
 from fedn.aggregation.sums import entries_of, header_length
-from fedn.aggregation.writeback import Writeback
 from fedn.model.header import header_bytes
 from fedn.model.safetensors import read_exactly
 from fedn.model.whole import whole_file
@@ -21,20 +20,21 @@ from fedn.model.whole import whole_file
 
 @contextmanager
 def writing_sum(out: Path, layout: Layout) -> Iterator[SumWriter]:
-    """A combiner model that is at ``out`` when the block has ended well, and not before."""
-    with whole_file(out) as file, tempfile.TemporaryFile(dir=out.parent) as spool:
-        with Writeback(file.fileno()) as writeback:
-            writer = SumWriter(layout, file.fileno(), spool.fileno(), wrote=writeback.wrote)
-            yield writer
+    """A combiner model that is at ``out`` when the block has ended well, and not before.
+
+    It is not synced: it can be made again from the updates, which are durable.
+    """
+    with whole_file(out, synced=False) as file, tempfile.TemporaryFile(dir=out.parent) as spool:
+        writer = SumWriter(layout, file.fileno(), spool.fileno())
+        yield writer
         writer.finish()
 
 
 class SumWriter:
     """Heads go to their place at once; tails wait in a spool until all are known."""
 
-    def __init__(self, layout: Layout, descriptor: int, spool: int, *, wrote: Callable[[int], None]) -> None:
+    def __init__(self, layout: Layout, descriptor: int, spool: int) -> None:
         self._layout = layout
-        self._wrote = wrote
         self._descriptor = descriptor
         self._spool = spool
         self._header = header_length(layout.schema)
@@ -46,7 +46,6 @@ class SumWriter:
     def put(self, block: Block, heads: Floats, within: Elements, tails: Floats) -> None:
         """Write a block: its heads, and the tails with the element of each, counted from the block's first."""
         write_exactly(self._descriptor, heads.view(np.uint8), 8 + self._header + 8 * block.start)
-        self._wrote(heads.nbytes)
         if not len(tails):
             return
         elements = within + block.start

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from fedn.aggregation.fold import check_num_examples, check_update
 from fedn.aggregation.ranges import Ranges
+from fedn.combiner.group_commit import GroupCommit
 from fedn.combiner.phases.collect import task_id_of
 from fedn.combiner.round import Answer, Round
 from fedn.combiner.rounds import Rounds
@@ -52,6 +53,7 @@ class Intake:
         self._rounds = rounds
         self._max_model_bytes = max_model_bytes
         self.late = 0  # results that came after their round had closed
+        self._accepted = GroupCommit(tools.journal)
         self._reading = asyncio.Lock()  # JSON takes many times its bytes in memory: one client's at a time (I10)
 
     def check_upload(self, start: blobs.UploadStart) -> None:
@@ -87,7 +89,8 @@ class Intake:
                 case "prediction":
                     await self._accept(round_, await self._checked_prediction(round_, result), None)
                 case "failure":
-                    async with round_.gate:  # not while an update of the same client is written ahead
+                    # not while an update of the same client is written ahead
+                    async with round_.gate.answering(result.client_id):
                         round_.check_current()
                         self._fail(round_, result)
                 case _:
@@ -131,7 +134,7 @@ class Intake:
         if round_.phase == "stage" and result.client_id in round_.order.participants:
             raise Unavailable(f"round {result.round_id} is being opened again") from error
         # A second update does not undo the first: it is counted, and the first stands.
-        async with round_.gate:
+        async with round_.gate.answering(result.client_id):
             round_.check_current()
             round_.refuse(result.client_id, error)
 
@@ -206,7 +209,7 @@ class Intake:
 
     async def _write_ahead(self, round_: Round, answer: Answer, ranges: Ranges | None) -> None:
         """The journal's row is committed before anyone is told."""
-        async with round_.gate:
+        async with round_.gate.answering(answer.client_id):
             round_.check_current()
             present = round_.answers.get(answer.client_id)
             if present is not None and (present.status, present.update) == ("accepted", answer.update):
@@ -215,7 +218,7 @@ class Intake:
                 raise DuplicateUpdate(f"this client's task has ended before: {present.code or present.status}")
             if round_.closed:
                 raise RoundClosed(f"round {round_.order.round_id} has ended")
-            await asyncio.to_thread(self._tools.journal.accept, round_.order.round_id, answer)
+            await self._accepted.accept(round_.order.round_id, answer)
             if ranges is not None:
                 round_.ranges[answer.client_id] = ranges
             round_.settle(answer)

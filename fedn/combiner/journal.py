@@ -7,12 +7,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 
 from fedn.combiner.round import Answer, Order
 from fedn.errors import AlreadyExists, VersionConflict
-from fedn.storage.state import State
+from fedn.storage.sqlite import SqliteState
 
 LEADER = "newest leader"
 
@@ -20,53 +21,43 @@ LEADER = "newest leader"
 class Journal:
     """Rounds and accepted answers in an embedded state store. Calls block; run them in a thread."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: SqliteState) -> None:
         self._state = state
 
-    def open_round(self, order: Order) -> None:
-        """Note that the round runs here; repeating it is fine."""
+    def begin(self, order: Order) -> bool:
+        """Note that this round runs here, and forget all others; True when it ran here before.
+
+        The leader runs one round at a time: it does not begin the next before this one is over.
+        """
         document = {"_id": order.round_id, "term": order.term, "model": order.model, "package": order.package}
-        with suppress(AlreadyExists):
-            self._state.insert("journal_rounds", document | {"sum": ""})
+        with self._state.together():
+            before = [row["_id"] for row in self._state.find("journal_rounds")]
+            for round_id in before:
+                if round_id != order.round_id:
+                    self._state.clear("journal_updates", {"round": round_id})
+                    self._state.clear("journal_rounds", {"_id": round_id})
+            if order.round_id not in before:
+                self._state.insert("journal_rounds", document)
+        return order.round_id in before
 
-    def knows(self, round_id: str) -> bool:
-        """Whether the round has run here before, and was not ended."""
-        return self._state.get("journal_rounds", round_id) is not None
-
-    def accept(self, round_id: str, answer: Answer) -> None:
-        """Commit one answer. Raises AlreadyExists when the client's answer is in the journal."""
-        row = asdict(answer) | {"metrics": dict(answer.metrics)}
-        self._state.insert("journal_updates", {"_id": f"{round_id}/{answer.client_id}", "round": round_id} | row)
+    def accept(self, answers: Sequence[tuple[str, Answer]]) -> None:
+        """Commit answers, each with its round, or none of them. Raises AlreadyExists when one is in the journal."""
+        with self._state.together():
+            for round_id, answer in answers:
+                row = asdict(answer) | {"metrics": dict(answer.metrics)}
+                key = {"_id": f"{round_id}/{answer.client_id}", "round": round_id}
+                self._state.insert("journal_updates", key | row)
 
     def answers(self, round_id: str) -> list[Answer]:
         """The accepted answers of a round."""
         rows = self._state.find("journal_updates", where={"round": round_id})
         return [Answer.from_document(row) for row in rows]
 
-    def publish(self, round_id: str, digest: str) -> None:
-        """Note the combiner model that was folded."""
-        row = self._state.get("journal_rounds", round_id)
-        if row is not None:
-            self._state.replace("journal_rounds", row | {"sum": digest})
-
-    def end(self, round_id: str) -> None:
-        """The reducer is done with the round: forget it."""
-        self._state.clear("journal_updates", {"round": round_id})
-        self._state.clear("journal_rounds", {"_id": round_id})
-
-    def end_others(self, round_id: str) -> None:
-        """Forget all rounds but this one."""
-        for row in self._state.find("journal_rounds"):
-            if row["_id"] != round_id:
-                self.end(row["_id"])
-
     def needed(self) -> set[str]:
         """The digests of all blobs that rounds in the journal refer to."""
         rounds = self._state.find("journal_rounds")
         updates = self._state.find("journal_updates")
-        return {str(r[key]) for r in rounds for key in ("model", "package", "sum")} | {
-            str(u["update"]) for u in updates
-        }
+        return {str(r[key]) for r in rounds for key in ("model", "package")} | {str(u["update"]) for u in updates}
 
     def highest_term(self) -> int:
         """The newest leader's term that the journal has seen; it outlives the rounds."""

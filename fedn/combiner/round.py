@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedn.aggregation.ranges import Ranges
+from fedn.combiner.gate import Gate
 from fedn.combiner.pulse import Pulse
 from fedn.errors import BadInput, ClientLost, CombinerDraining, FednError, Unavailable
 from fedn.model.schema import Schema
@@ -144,7 +145,7 @@ class Round:
         self.aborted: FednError | None = None
         self.outcome: control.RoundOutcome | None = None
         self.deadline: float | None = None
-        self.gate = asyncio.Lock()
+        self.gate = Gate()
         self.changed = Pulse()
         self.ended = asyncio.Event()
 
@@ -180,7 +181,7 @@ class Round:
 
     async def retire(self) -> None:
         """Another round with this id goes on from here: nothing comes in any more, and nobody is told an outcome."""
-        async with self.gate:
+        async with self.gate.changing():
             self.retired = True
         self.abort(Unavailable("the round goes on with other participants"))
         self.ended.set()
@@ -211,7 +212,7 @@ class Round:
 
     async def close(self) -> None:
         """No update is accepted any more; who has not answered is missing."""
-        async with self.gate:
+        async with self.gate.changing():
             self.closed = True
         for client_id in self.open_clients:
             self.settle(Answer(client_id, "missing", "round_closed", "did not answer within the round"))

@@ -80,9 +80,10 @@ class Rounds:
             if known is not None and driver is not None:
                 await known.retire()
                 await asyncio.wait([driver])
-            await self._make_room(order.round_id, others)
+            for other in others:  # whose end the leader could not tell
+                await self.end(other, committed=False)
 
-        stage = Stage(round_, self._tools, make_room)
+        stage = Stage(round_, self._tools, make_room, self._sweep)
         self._drivers[order.round_id] = asyncio.create_task(drive(round_, stage))
 
     async def end(self, round_id: str, *, committed: bool) -> None:
@@ -95,7 +96,6 @@ class Rounds:
             for client_id in round_.order.participants:
                 ended = pb.RoundEnded(round_id=round_id, committed=committed)
                 self._tools.roster.tell(client_id, pb.CombinerCommand(ended=ended))
-        await asyncio.to_thread(self._tools.journal.end, round_id)
         self._over.append(round_id)
         self._ended.set()
 
@@ -134,18 +134,11 @@ class Rounds:
                 if left > 0:
                     self._tools.roster.give(client_id, task_for(round_, client_id, left))
 
-    async def _make_room(self, round_id: str, former: list[str]) -> None:
-        """The leader runs one round at a time: end those whose end it could not tell, sweep what nobody needs."""
-        for other in former:
-            await self.end(other, committed=False)
-        needed = {d for r in self._rounds.values() for d in (r.order.model, r.order.package)}
-        await asyncio.to_thread(self._sweep, round_id, needed, set(self._rounds))
-
-    def _sweep(self, round_id: str, needed: set[str], known: set[str]) -> None:
-        self._tools.journal.end_others(round_id)
-        if self._tools.journal.knows(round_id):
-            return  # clients may have uploaded for it what the journal does not have yet
-        needed = needed | self._tools.journal.needed()
+    def _sweep(self) -> None:
+        """Delete what no round needs; in a thread, and before any client has its task."""
+        known = set(self._rounds)
+        orders = [round_.order for round_ in list(self._rounds.values())]
+        needed = {digest for order in orders for digest in (order.model, order.package)} | self._tools.journal.needed()
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:
                 self._tools.shelf.delete(digest)

@@ -24,7 +24,7 @@ from typing import Any
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import AlreadyExists, FednError, QuorumNotMet, RoundFailed, StaleTerm, VersionConflict
+from fedn.errors import AlreadyExists, FednError, NotFound, QuorumNotMet, RoundFailed, StaleTerm, VersionConflict
 from fedn.model.safetensors import open_model
 from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
 from fedn.reducer.combiner_link import CombinerLink
@@ -40,6 +40,7 @@ from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
 
+MOST_FOLDS = 4  # of one part of a round, at a combiner that dies each time before its sum was fetched
 SPREAD_S = 2.0  # a combiner that takes the next model slowly goes on with it in the next round
 AGGREGATOR = {"name": "fedavg", "weighting": "num_examples"}
 
@@ -140,13 +141,21 @@ class RoundRun:
         def order() -> control.StartRoundRequest:
             return plan.request(combiner, sizes, left_s=self._parts.left_s)
 
-        outcome = await conduct(self._find, combiner, order, self._files, self._patience())
-        check_outcome(outcome, {p.client_id for p in order().participants}, kind=plan.kind)
-        if plan.kind == "predict":
-            await self._keep_predictions(combiner, outcome)
-        if outcome.sum:
-            async with self._fetching.setdefault(outcome.sum, asyncio.Lock()):  # two combiners may have equal sums
-                await self._fetch_sum(combiner, outcome)
+        for left in reversed(range(MOST_FOLDS)):
+            outcome = await conduct(self._find, combiner, order, self._files, self._patience())
+            check_outcome(outcome, {p.client_id for p in order().participants}, kind=plan.kind)
+            if plan.kind == "predict":
+                await self._keep_predictions(combiner, outcome)
+            if not outcome.sum:
+                break
+            try:
+                async with self._fetching.setdefault(outcome.sum, asyncio.Lock()):  # two combiners may have equal sums
+                    await self._fetch_sum(combiner, outcome)
+                break
+            except NotFound:
+                if not left:
+                    raise
+                log.warning("combiner %s has lost what it folded; it folds again", combiner)  # it was started again
         return outcome
 
     async def _fetch_sum(self, combiner: str, outcome: control.RoundOutcome) -> None:

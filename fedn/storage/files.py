@@ -29,6 +29,7 @@ class FileBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = prepare(folder)
         self._incoming = prepare(self._folder / "incoming")
+        self._lent: dict[str, Path] = {}
         self._lay_out()
         self._drop_leftovers(time.time() - LEFTOVER_S)
 
@@ -73,6 +74,12 @@ class FileBlobs:
     def delete(self, digest: str) -> None:
         """Delete the blob if it is here."""
         self._path(digest).unlink(missing_ok=True)
+        if (lent := self._lent.pop(digest, None)) is not None:
+            lent.unlink(missing_ok=True)
+
+    def lend(self, path: Path, digest: str) -> None:
+        """Find this file under its digest until it is deleted, or this process ends: nothing durable, and no copy."""
+        self._lent[checked_digest(digest)] = path
 
     def digests(self) -> Iterator[str]:
         """All blobs."""
@@ -80,11 +87,12 @@ class FileBlobs:
             for path in list(shard.iterdir()):
                 if DIGEST.fullmatch(path.name):
                     yield path.name
+        yield from list(self._lent)
 
     def find(self, digest: str) -> Path | None:
         """The complete blob's file, or None."""
         path = self._path(digest)
-        return path if path.exists() else None
+        return path if path.exists() else self._lent.get(digest)
 
     def part(self, digest: str) -> Path:
         """Where an incomplete upload rests."""

@@ -1,7 +1,7 @@
 """The embedded state store: one SQLite file, in WAL mode, synced at every commit.
 
 One table per collection (id, version, the rest as JSON), one unique index per unique field. Each call is one
-statement, so no transaction stays open.
+statement, and a transaction of its own but within `together`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,18 @@ class SqliteState:
         sql = f'SELECT count(*) FROM "{collection}" WHERE {condition}'  # noqa: S608
         return int(self._run(sql, values).rows[0][0])
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread writes in the block is committed at its end, with one sync, or not at all."""
+        self._run("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._run("COMMIT")
+        except BaseException:
+            with suppress(FednError):  # a store that was closed meanwhile has rolled back
+                self._run("ROLLBACK")
+            raise
+
     def close(self) -> None:
         """Close this process's connections, each after the statement that it runs."""
         self._closed = True
@@ -159,7 +171,7 @@ class SqliteState:
             raise NotFound(f"{collection}: there is no document {id_!r}")
         raise VersionConflict(f"{collection}: {id_!r} has version {present['_version']}, not {version}")
 
-    def _run(self, sql: str, values: tuple[Any, ...]) -> Done:
+    def _run(self, sql: str, values: tuple[Any, ...] = ()) -> Done:
         with self._translated():
             line = self._line()
             with line.lock:

@@ -5,11 +5,12 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fedn.errors import FolderUnusable, Unavailable
+from fedn.errors import AlreadyExists, FolderUnusable, Unavailable
 from fedn.storage.sqlite import SqliteState
 from fedn.storage.state import Collection
 from test.contract.state_suite import StateSuite, in_threads
@@ -136,3 +137,28 @@ def test_closing_waits_for_the_statement_of_another_thread(tmp_path: Path) -> No
             reader.join()
         with pytest.raises(Unavailable):
             state.count("context")
+
+
+def write(state: SqliteState, *ids: str, then: Callable[[], None] = lambda: None) -> None:
+    with state.together():
+        for id_ in ids:
+            state.insert("rounds", {"_id": id_})
+        then()
+
+
+def test_what_is_written_together_is_committed_together_or_not_at_all(tmp_path: Path) -> None:
+    state, other = SqliteState(tmp_path / "state.db"), SqliteState(tmp_path / "state.db")
+    seen: list[int] = []
+    write(state, "a", "b", then=lambda: seen.append(other.count("rounds")))
+    assert (seen, other.count("rounds")) == ([0], 2)
+    with pytest.raises(AlreadyExists):
+        write(state, "c", "a")
+    assert [document["_id"] for document in other.find("rounds")] == ["a", "b"]
+    write(other, "c")  # no lock is left
+
+
+def test_a_store_that_is_closed_in_the_middle_says_so(tmp_path: Path) -> None:
+    state = SqliteState(tmp_path / "state.db")
+    with pytest.raises(Unavailable, match="closed"):
+        write(state, "a", then=state.close)
+    assert SqliteState(tmp_path / "state.db").count("rounds") == 0

@@ -42,7 +42,7 @@ def of_phase(phase: Any) -> Mapping[str, object]:
     return {"kind": phase.round.order.kind, "round": phase.round.order.round}
 
 
-def of_answer(journal: Any, round_id: str, answer: Any) -> Mapping[str, object]:
+def of_answer(group: Any, round_id: str, answer: Any) -> Mapping[str, object]:
     _, number, kind, _ = round_id.rsplit(".", 3)
     return {"kind": kind, "round": number, "client": answer.client_id}
 
@@ -71,7 +71,7 @@ POINTS: Mapping[str, tuple[Point, ...]] = {
     ),
     "combiner": (
         Point("dispatch", "fedn.combiner.phases.collect:Collect.run", "before", of_phase),
-        Point("accepted", "fedn.combiner.journal:Journal.accept", "after", of_answer),
+        Point("accepted", "fedn.combiner.group_commit:GroupCommit.accept", "after", of_answer),
         Point("folding", "fedn.aggregation.sum_writer:SumWriter.put", "after"),
     ),
     "client": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,10 @@ async def test_an_update_that_is_written_ahead_at_that_moment_counts(
 ) -> None:
     reached, let_go, accept = threading.Event(), threading.Event(), Journal.accept
 
-    def slowly(journal: Journal, round_id: str, answer: Answer) -> None:
+    def slowly(journal: Journal, answers: Sequence[tuple[str, Answer]]) -> None:
         reached.set()
         assert let_go.wait(20)
-        accept(journal, round_id, answer)
+        accept(journal, answers)
 
     async with table(tmp_path) as laid:
         one, two = await stage(laid, "one", "two")

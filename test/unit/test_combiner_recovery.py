@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +113,9 @@ async def test_a_client_that_hangs_up_while_its_update_is_journalled_has_deliver
 ) -> None:
     accept = Journal.accept
 
-    def slowly(journal: Journal, round_id: str, answer: Answer) -> None:
+    def slowly(journal: Journal, answers: Sequence[tuple[str, Answer]]) -> None:
         gate.wait()
-        accept(journal, round_id, answer)
+        accept(journal, answers)
 
     monkeypatch.setattr(Journal, "accept", slowly)
     async with table(tmp_path) as laid:
@@ -332,7 +332,7 @@ async def test_a_mistake_in_a_phase_ends_the_round_with_a_reason(
     def broken(*_: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(Journal, "open_round", broken)
+    monkeypatch.setattr(Journal, "begin", broken)
     async with table(tmp_path) as laid:
         await stage(laid, "a")
         await laid.start("a")
@@ -384,15 +384,15 @@ async def test_what_was_uploaded_for_a_round_is_kept_when_others_come(tmp_path: 
 async def test_a_round_waits_for_room_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Exception
 ) -> None:
-    opened = Journal.open_round
+    opened = Journal.begin
     full = iter([told, told])
 
-    def filled(journal: Journal, order: Order) -> None:
+    def filled(journal: Journal, order: Order) -> bool:
         for error in full:
             raise error
-        opened(journal, order)
+        return opened(journal, order)
 
-    monkeypatch.setattr(Journal, "open_round", filled)
+    monkeypatch.setattr(Journal, "begin", filled)
     async with table(tmp_path) as laid:
         [hand] = await stage(laid, "a")
         await laid.start("a")
@@ -405,7 +405,7 @@ async def test_a_disk_that_stays_full_ends_the_round_with_its_reason(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Journal, "open_round", full)
+    monkeypatch.setattr(Journal, "begin", full)
     async with table(tmp_path) as laid:
         await stage(laid, "a")
         await laid.start("a", timeout_s=0.3)

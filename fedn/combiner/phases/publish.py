@@ -1,4 +1,7 @@
-"""Publish: the combiner model goes to the shelf, the journal notes it, the reducer is told."""
+"""Publish: the combiner model is lent to the shelf, and the reducer is told.
+
+It is neither synced nor journalled: after a restart the round is folded again, to the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ class Publish:
     round: Round
     tools: Tools
     name: str = "publish"
-    sum: tuple[str, int] | None = None
 
     async def run(self) -> Phase | None:
         """Set the outcome; without updates there is no model, and the reducer judges the quorum."""
@@ -31,11 +33,8 @@ class Publish:
 
     def _shelve(self) -> tuple[str, int]:
         assert self.round.sum_file is not None
-        if self.sum is None:
-            self.sum = (digest_of(self.round.sum_file), self.round.sum_file.stat().st_size)
-        digest, size = self.sum
-        if self.round.sum_file.exists():  # the first time
-            self.round.sum_file.replace(self.tools.shelf.part(digest))
-        self.tools.shelf.keep(digest)
-        self.tools.journal.publish(self.round.order.round_id, digest)
+        digest, size = digest_of(self.round.sum_file), self.round.sum_file.stat().st_size
+        lent = self.round.sum_file.with_name(digest)  # not the round's name: that of another epoch is other bytes
+        self.round.sum_file.replace(lent)
+        self.tools.shelf.lend(lent, digest)
         return digest, size

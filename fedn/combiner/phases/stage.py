@@ -23,6 +23,7 @@ class Stage:
     round: Round
     tools: Tools
     make_room: Callable[[], Awaitable[None]]
+    sweep: Callable[[], None]
     name: str = "stage"
 
     async def run(self) -> Phase | None:
@@ -38,5 +39,6 @@ class Stage:
 
     def _open(self, model: Path) -> tuple[Schema, list[Answer]]:
         schema = open_model(model).schema
-        self.tools.journal.open_round(self.round.order)
+        if not self.tools.journal.begin(self.round.order):
+            self.sweep()  # else clients may have uploaded for it what the journal does not have yet
         return schema, self.tools.journal.answers(self.round.order.round_id)
