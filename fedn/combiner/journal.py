@@ -56,8 +56,11 @@ class Journal:
     def needed(self) -> set[str]:
         """The digests of all blobs that rounds in the journal refer to."""
         rounds = self._state.find("journal_rounds")
-        updates = self._state.find("journal_updates")
-        return {str(r[key]) for r in rounds for key in ("model", "package")} | {str(u["update"]) for u in updates}
+        return {str(row[key]) for row in rounds for key in ("model", "package")} | self.updates()
+
+    def updates(self) -> set[str]:
+        """The digests of all accepted updates: they were durable before they were noted here."""
+        return {str(row["update"]) for row in self._state.find("journal_updates")}
 
     def highest_term(self) -> int:
         """The newest leader's term that the journal has seen; it outlives the rounds."""

@@ -36,6 +36,7 @@ from fedn.reducer.plan import Plan
 from fedn.reducer.prediction_blobs import keep_predictions, predictions_path
 from fedn.reducer.trail import Commit
 from fedn.trail.records import receipt_bytes
+from fedn.wire.threads import all_done, to_the_end
 from fedn.wire.v1 import control_pb2 as control
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class RoundRun:
         model = await self._stores.do(self._reduce, outcomes)
         spreading = asyncio.create_task(self._spread(model))
         try:
-            committed = await self._stores.do(self._record, outcomes, model)
+            committed = await self._record(outcomes, model)
             await asyncio.wait([spreading], timeout=SPREAD_S)
         finally:
             spreading.cancel()
@@ -217,15 +218,18 @@ class RoundRun:
         desk.adopt(out, digest)
         return digest
 
-    def _record(self, outcomes: Outcomes, digest: str) -> str:
-        """Blob, receipt, record; done twice, it gives the one record."""
-        plan, desk = self._plan, self._desk
+    async def _record(self, outcomes: Outcomes, digest: str) -> str:
+        """Blob, receipt and what was found, side by side; then the record. Done twice, it gives the one record."""
+        plan, desk, stores = self._plan, self._desk, self._stores
         self._check_fresh()
-        folded = {name: o for name, o in outcomes.items() if o.sum}
-        desk.blobs.put(desk.scratch / digest, digest)
         receipt = receipt_bytes(plan.round_id, [receipt_line(line) for line in self._lines if line["update"]])
         receipt_digest = hashlib.sha256(receipt).hexdigest()
-        desk.store(receipt, receipt_digest)
+        await all_done(
+            stores.do(desk.blobs.put, desk.scratch / digest, digest),
+            stores.do(desk.store, receipt, receipt_digest),
+            stores.do(self._note, self._found(outcomes)),
+        )
+        folded = {name: o for name, o in outcomes.items() if o.sum}
         commit = Commit(
             session=plan.session,
             round=plan.round,
@@ -236,9 +240,7 @@ class RoundRun:
             aggregator=AGGREGATOR,
             time=time.time(),
         )
-        self._note(self._found(outcomes))
-        record = desk.trail.append(commit, may_write=self._check_fresh)
-        desk.tidy(keep={record["model"], plan.package})
+        record = await stores.do(desk.trail.append, commit, may_write=self._check_fresh)
         return str(record["model"])
 
     def _check_fresh(self) -> None:
@@ -252,7 +254,8 @@ class RoundRun:
         """
         close = self._stores.do_at_last(self._close_document, status, began, outcomes, **more)
         if status == "committed":
-            await asyncio.gather(close, self._tell_end(committed=True))
+            keep = {more["model"], self._plan.package}
+            await all_done(close, self._tell_end(committed=True), to_the_end(lambda: self._desk.tidy(keep)))
         else:
             await close
             await self._tell_end(committed=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fedn.errors import BlobCorrupt, DigestMismatch, NotFound
+from fedn.model.safetensors import digest_of
 from fedn.storage.blobs import DIGEST, checked_digest
 from fedn.storage.folder import prepare
 from fedn.storage.fresh import copy, fresh, writing
@@ -30,6 +31,7 @@ class FileBlobs:
         self._folder = prepare(folder)
         self._incoming = prepare(self._folder / "incoming")
         self._lent: dict[str, Path] = {}
+        self._unsynced: set[str] = set()
         self._lay_out()
         self._drop_leftovers(time.time() - LEFTOVER_S)
 
@@ -90,13 +92,21 @@ class FileBlobs:
         yield from list(self._lent)
 
     def find(self, digest: str) -> Path | None:
-        """The complete blob's file, or None."""
+        """The file of a blob that is complete, and durable or lent; or None."""
         path = self._path(digest)
-        return path if path.exists() else self._lent.get(digest)
+        if path.exists() and digest not in self._unsynced:
+            return path
+        return self._lent.get(digest)
 
     def part(self, digest: str) -> Path:
         """Where an incomplete upload rests."""
         return self._incoming / checked_digest(digest)
+
+    def drop_unsound(self, sound: Container[str]) -> None:
+        """After the machine has died: delete the blobs that have other bytes than their digest says, unless `sound`."""
+        for digest in list(self.digests()):
+            if digest not in sound and digest_of(self._path(digest)) != digest:
+                self.delete(digest)
 
     def drop_parts(self, needed: Container[str] = ()) -> None:
         """Forget what was uploaded in part, but these."""
@@ -105,17 +115,23 @@ class FileBlobs:
                 path.unlink(missing_ok=True)
 
     def keep(self, digest: str) -> Path:
-        """Make a blob of the part, whose length and digest the caller has verified. Raises NotFound without one."""
+        """Make a blob of the part, whose length and digest the caller has verified. Raises NotFound without one.
+
+        When the machine dies before it returns, the blob may be there without its bytes: see `drop_unsound`.
+        """
         part, blob = self.part(digest), self._path(digest)
+        self._unsynced.add(digest)
         try:
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-        except FileNotFoundError:
-            return self._present(digest)
-        with writing(self._folder):
-            shard = blob.parent
-            part.replace(blob)
-            _sync(shard)
+            with writing(self._folder):
+                try:
+                    part.replace(blob)
+                except FileNotFoundError:
+                    return self._present(digest)
+                # The name first: most file systems then make both durable with one commit.
+                _sync(blob)
+                _sync(blob.parent)
+        finally:
+            self._unsynced.discard(digest)
         return blob
 
     def _path(self, digest: str) -> Path:
@@ -155,9 +171,9 @@ def drop_older(paths: Iterable[Path], before: float) -> None:
             continue
 
 
-def _sync(folder: Path) -> None:
-    """Make the folder's names durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file's bytes durable, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

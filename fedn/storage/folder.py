@@ -11,6 +11,8 @@ from pathlib import Path
 
 from fedn.errors import Conflict, FolderUnusable, cannot_write
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 def prepare(folder: Path) -> Path:
     """Make the folder and its parents and prove that it can be written. Raises FolderUnusable, DiskFull."""
@@ -66,3 +68,19 @@ def identity(folder: Path) -> str:
         fresh.write_text(uuid.uuid4().hex)
         fresh.replace(path)
     return path.read_text().strip()
+
+
+def first_since_boot(folder: Path) -> bool:
+    """True when the machine was started anew since this was asked last: what was not synced may be gone.
+
+    Also where the system does not say when it was started.
+    """
+    try:
+        boot = BOOT_ID.read_text().strip()
+    except OSError:
+        return True
+    path = folder / "boot"
+    if path.exists() and path.read_text().strip() == boot:
+        return False
+    path.write_text(boot)
+    return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,3 +27,10 @@ async def to_the_end(work: Callable[[], T], *, executor: Executor | None = None)
         job.exception()  # looked at, so that asyncio does not report it as forgotten
         raise cancelled
     return job.result()
+
+
+async def all_done(*work: Awaitable[Any]) -> None:
+    """Wait for all of it, side by side; then the first failure is raised."""
+    for ended in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended

@@ -139,3 +139,42 @@ def test_a_disk_that_refuses_is_one_sentence(blobs: FileBlobs, folder: Path, tmp
     (folder / DIGEST[:2]).write_text("in the way")
     with pytest.raises(FolderUnusable, match="cannot be written: Not a directory"):
         blobs.put(source, DIGEST)
+
+
+def test_what_is_not_yet_durable_is_not_found(blobs: FileBlobs, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a client that is back might have it counted before it is safe (I1)."""
+    content = b"an update"
+    digest = digest_of(content)
+    blobs.part(digest).write_bytes(content)
+    seen = []
+    synced = os.fsync
+
+    def look(descriptor: int) -> None:
+        seen.append(blobs.find(digest))
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    kept = blobs.keep(digest)
+    assert seen == [None, None]
+    assert blobs.find(digest) == kept
+
+
+def test_after_a_power_failure_unsound_blobs_are_deleted(blobs: FileBlobs, folder: Path) -> None:
+    whole, torn, trusted = (digest_of(content) for content in (b"whole", b"torn", b"trusted"))
+    for digest, content in ((whole, b"whole"), (torn, b"to"), (trusted, b"")):
+        blobs.part(digest).write_bytes(content)
+        blobs.keep(digest)
+    blobs.drop_unsound({trusted})
+    assert sorted(blobs.digests()) == sorted([whole, trusted])
+
+
+def test_a_lent_file_is_found_until_it_is_deleted(blobs: FileBlobs, folder: Path, tmp_path: Path) -> None:
+    path, digest = tmp_path / "sum", digest_of(b"sum")
+    path.write_bytes(b"sum")
+    blobs.lend(path, digest)
+    assert blobs.find(digest) == path
+    assert list(blobs.digests()) == [digest]
+    assert FileBlobs(folder).find(digest) is None
+    blobs.delete(digest)
+    assert blobs.find(digest) is None
+    assert not path.exists()

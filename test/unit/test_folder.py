@@ -51,3 +51,12 @@ def test_containers_with_equal_process_ids_prepare_one_folder_at_once(
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: folder.prepare(tmp_path / "shared"), range(400))) == {tmp_path / "shared"}
     assert list((tmp_path / "shared").iterdir()) == []
+
+
+def test_a_machine_that_was_started_anew_is_noticed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(folder, "BOOT_ID", boot)
+    assert [folder.first_since_boot(tmp_path) for _ in range(2)] == [True, True]  # the system does not say
+    for text in ("one\n", "two\n"):
+        boot.write_text(text)
+        assert [folder.first_since_boot(tmp_path) for _ in range(3)] == [True, False, False]

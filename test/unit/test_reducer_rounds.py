@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import fedn.reducer.round as round_module
-from fedn.errors import CombinerUnreachable, Conflict, FednError, QuorumNotMet, StaleTerm, UpdateRefused
+from fedn.errors import CombinerUnreachable, Conflict, FednError, NotFound, QuorumNotMet, StaleTerm, UpdateRefused
 from fedn.model.safetensors import write_model
 from fedn.reducer.answers import check_outcome, client_lines, weighted_metrics
+from fedn.reducer.conduct import fetch
 from fedn.reducer.participants import ConnectedClient
 from fedn.reducer.round import RoundRun
 from fedn.reducer.trail import Commit
@@ -357,3 +358,36 @@ async def test_a_combiner_that_is_gone_by_then_does_not_hold_up_the_commit(
         plan = laid.plan(await laid.client("c0", "a", learns(2.0)), rounds=2)
         monkeypatch.setattr(RoundRun, "_spread", stands_still)
         assert laid.value((await soon(laid.round(plan).run())).model) == 2.0
+
+
+async def test_a_combiner_that_lost_its_sum_with_its_process_folds_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sums are not durable; the updates are (I1)."""
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        client, fetched = await laid.client("c0", "a", learns(2.0)), []
+
+        async def after_a_restart(*arguments: Any) -> None:
+            fetched.append(arguments[2])
+            if len(fetched) == 1:
+                await laid.kill("a")
+                await laid.combiner("a")
+            await fetch(*arguments)
+
+        monkeypatch.setattr(round_module, "fetch", after_a_restart)
+        assert laid.value((await soon(laid.round(laid.plan(client)).run())).model) == 2.0
+        assert len(fetched) == 2
+        assert fetched[0] == fetched[1]
+        assert len(client.tasks) == 1
+
+
+async def test_a_sum_that_is_never_there_ends_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+
+        async def lost(*_: Any) -> None:
+            raise NotFound("no blob here")
+
+        monkeypatch.setattr(round_module, "fetch", lost)
+        plan = laid.plan(await laid.client("c0", "a", learns(2.0)))
+        with pytest.raises(QuorumNotMet, match="no blob here"):
+            await soon(laid.round(plan).run())
