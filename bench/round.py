@@ -19,7 +19,7 @@ import statistics
 import struct
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import numpy as np
 
 from bench import floor
 from bench import rounds as overhead
-from bench.anonymous import high_water
+from bench.anonymous import peak
 from bench.figure import Figure
 from bench.network import combiner, free_port, reducer_process, wait_until
 from fedn.cli.processes import Processes
@@ -42,6 +42,7 @@ from fedn.model.safetensors import write_model
 CLIENTS, MEGABYTES, ROUNDS = 10, 100.0, 5
 LAYERS = 4
 AT_ONCE = 3
+LOOK_S = 0.02  # between looks at the memory of a process
 
 
 def run(*, clients: int = CLIENTS, megabytes: float = MEGABYTES, rounds: int = ROUNDS) -> list[Figure]:
@@ -107,9 +108,12 @@ def _rounds(
             wait_until(lambda: api.get("/api/v1/network")["connected"] == clients, processes)
             roles = {"reducer": family([head]), "combiner": [server], "client": pids}
             used = {role: sum(map(cpu_s, pids)) for role, pids in roles.items()}
-            times = overhead.train(api, rounds + 1, clients)
+            with ExitStack() as watching:
+                watched = roles | {"client": pids[:1]}  # one of them: looking at all would cost what is measured
+                seen = {r: [watching.enter_context(peak(pid, every_s=LOOK_S)) for pid in watched[r]] for r in watched}
+                times = overhead.train(api, rounds + 1, clients)
             cpu = {role: (sum(map(cpu_s, pids)) - used[role]) / (rounds + 1) for role, pids in roles.items()}
-            peaks = {role: max(map(high_water, pids)) / 1e6 for role, pids in roles.items()}
+            peaks = {role: max(each.most for each in found) / 1e6 for role, found in seen.items()}
     return [after - before for before, after in pairwise(times)], peaks, cpu
 
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import bench.__main__ as command
 from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
+from bench.round import main as round_command
 
 
 def positive(figures: list[Figure]) -> bool:
@@ -28,6 +29,16 @@ def test_transfer_runs() -> None:
 
 def test_rounds_runs() -> None:
     assert positive(rounds.run(rounds=4, clients=2))
+
+
+def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    arguments = ["--clients", "2", "--megabytes", "0.1", "--rounds", "1", "--json", str(found)]
+    result = CliRunner().invoke(round_command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    told = json.loads(found.read_text())
+    assert {"seconds_median", "floor_seconds", "raw_floor_seconds", "ratio_to_floor", "peers"} <= told.keys()
+    assert set(told["peak_mb"]) == {"reducer", "combiner", "client"}
 
 
 def test_recover_runs() -> None:
