@@ -18,8 +18,8 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The value in targets."""
-        return None if self.target is None else self.value / self.target
+        """The value in targets; None where there is none, or it is zero."""
+        return self.value / self.target if self.target else None
 
     @property
     def holds(self) -> bool:

@@ -84,7 +84,7 @@ async def _client(address: str, client_id: str, update: Path) -> None:
         beating = asyncio.create_task(_beat(stream))
         async for command in stream:
             if command.WhichOneof("command") == "run":
-                await _work(transfers, command.run, client_id, update)
+                await work(transfers, command.run, client_id, update)
         beating.cancel()
 
 
@@ -94,7 +94,8 @@ async def _beat(stream: grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCom
         await stream.write(pb.ClientEvent(heartbeat=pb.Heartbeat()))
 
 
-async def _work(transfers: Transfers, task: pb.RunTask, client_id: str, update: Path) -> None:
+async def work(transfers: Transfers, task: pb.RunTask, client_id: str, update: Path) -> None:
+    """Do a task: fetch the model, upload the update, submit."""
     model = update.with_name(f"model-of-{client_id}")
     model.unlink(missing_ok=True)
     await transfers.fetch(task.model, task.model_size, model, give_up=_never)
