@@ -85,10 +85,10 @@ def attached_client(seat: Seat) -> control.AttachedClient:
     kind = {pb.TASK_KIND_TRAIN: "train", pb.TASK_KIND_VALIDATE: "validate", pb.TASK_KIND_PREDICT: "predict"}
     return control.AttachedClient(
         client_id=seat.client_id,
-        name=seat.hello.name,
-        part=seat.hello.part,
+        name=seat.name,
+        part=seat.part,
         task=kind.get(seat.task.kind, "") if working and seat.task is not None else "",
-        cpus=seat.hello.profile.cpus,
-        memory_bytes=seat.hello.profile.memory_bytes,
-        version=seat.hello.profile.version,
+        cpus=seat.cpus,
+        memory_bytes=seat.memory_bytes,
+        version=seat.version,
     )

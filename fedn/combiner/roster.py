@@ -7,44 +7,34 @@ when the command was given. The client recognises a task that it has already.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from sys import intern
 
 from fedn.combiner.pulse import Pulse
+from fedn.combiner.stream import Stream
 from fedn.wire.v1 import combiner_pb2 as pb
 
 
-class Stream:
-    """The live connection of one client: a queue of commands that its Attach call sends."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[pb.CombinerCommand | None] = asyncio.Queue()
-        self.superseded = False
-
-    def send(self, command: pb.CombinerCommand) -> None:
-        """Queue a command."""
-        self._queue.put_nowait(command)
-
-    def close(self) -> None:
-        """End the Attach call once what is queued was sent."""
-        self._queue.put_nowait(None)
-
-    async def commands(self) -> AsyncIterator[pb.CombinerCommand]:
-        """The commands, until the stream is closed."""
-        while (command := await self._queue.get()) is not None:
-            yield command
-
-
-@dataclass
+@dataclass(slots=True)
 class Seat:
-    """One client as this combiner knows it."""
+    """One client as this combiner knows it: what it said in its hello, which as a message would take much more room."""
 
     client_id: str
-    hello: pb.Hello
+    name: str = ""
+    part: int = 0
+    cpus: int = 0
+    memory_bytes: int = 0
+    version: str = ""
     stream: Stream | None = None
     gone_at: float | None = None
     task: pb.RunTask | None = None
+
+    def introduce(self, hello: pb.Hello) -> None:
+        """Take down what the client says of itself."""
+        profile = hello.profile
+        self.name, self.part = hello.name, hello.part
+        self.cpus, self.memory_bytes, self.version = profile.cpus, profile.memory_bytes, intern(profile.version)
 
     @property
     def attached(self) -> bool:
@@ -59,7 +49,7 @@ class Roster:
         self._clock = clock
         self._born = clock()
         self._seats: dict[str, Seat] = {}
-        self._count = 0  # of those that are attached
+        self.count = 0  # of those that are attached
         self.changed = Pulse()
 
     def attached(self) -> list[Seat]:
@@ -69,25 +59,30 @@ class Roster:
     def has_place(self, client_id: str, places: int) -> bool:
         """Whether the client may attach where there are so many places; one that is attached takes no other."""
         seat = self._seats.get(client_id)
-        return self._count < places or (seat is not None and seat.attached)
+        return self.count < places or (seat is not None and seat.attached)
 
-    def attach(self, hello: pb.Hello) -> tuple[Seat, Stream]:
-        """Give the client a stream; its former one ends."""
-        seat = self._seats.setdefault(hello.client_id, Seat(hello.client_id, hello))
+    def seats(self) -> Iterable[Seat]:
+        """All seats, in no order; some of them may be empty."""
+        return self._seats.values()
+
+    def attach(self, hello: pb.Hello, stream: Stream) -> Seat:
+        """The client's stream is this one now; its former one ends."""
+        seat = self._seats.setdefault(hello.client_id, Seat(hello.client_id))
         if seat.stream is None:
-            self._count += 1
+            self.count += 1
         else:
             seat.stream.superseded = True
             seat.stream.close()
-        seat.hello, seat.stream, seat.gone_at = hello, Stream(), None
+        seat.introduce(hello)
+        seat.stream, seat.gone_at = stream, None
         self.changed.beat()
-        return seat, seat.stream
+        return seat
 
     def detach(self, seat: Seat, stream: Stream) -> None:
         """The stream ended; unless another has taken its place, the client is gone."""
         if seat.stream is stream:
             seat.stream, seat.gone_at = None, self._clock()
-            self._count -= 1
+            self.count -= 1
             self.changed.beat()
 
     def gone_since(self, client_id: str) -> float | None:
@@ -122,8 +117,9 @@ class Roster:
 
     def tell_all(self, command: pb.CombinerCommand) -> None:
         """Send a command to all who are attached."""
-        for seat in self.attached():
-            self.tell(seat.client_id, command)
+        for seat in self._seats.values():
+            if seat.stream is not None:
+                seat.stream.send(command)
 
     def tell(self, client_id: str, command: pb.CombinerCommand) -> None:
         """Send a command that need not survive a lost connection."""

@@ -23,6 +23,7 @@ from fedn.combiner.announce import announce
 from fedn.combiner.attach import CombinerService
 from fedn.combiner.control import ControlService
 from fedn.combiner.door import Door
+from fedn.combiner.heartbeats import Heartbeats
 from fedn.combiner.intake import Intake
 from fedn.combiner.journal import Journal
 from fedn.combiner.roster import Roster
@@ -105,6 +106,7 @@ class Combiner:
             connections=self._connections,
             doors=doors,
         )
+        self._watching: asyncio.Task[None] | None = None
         self.port = 0
 
     async def start(self) -> None:
@@ -116,13 +118,15 @@ class Combiner:
             check=self._intake.check_upload,
             settings=TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s),
         )
+        heartbeats = Heartbeats(
+            self.name, self.roster, heartbeat_s=settings.heartbeat_s, sends=blobs.receives_from
+        )
         clients = CombinerService(
             self.name,
             self.roster,
             self.rounds,
             self._intake,
-            heartbeat_s=settings.heartbeat_s,
-            sends=blobs.receives_from,
+            heartbeats,
             places=descriptors.for_clients(self._connections),
         )
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
@@ -131,6 +135,7 @@ class Combiner:
             ControlService(self.name, self.roster, self.rounds, late=lambda: self._intake.late), self._server
         )
         self.port = await listen(self._server, settings.host, settings.port)
+        self._watching = asyncio.create_task(heartbeats.watch())
         log.info("combiner %s listens on %s:%d", self.name, settings.host, self.port)
 
     @property
@@ -147,9 +152,11 @@ class Combiner:
     async def stop(self) -> None:
         """End streams and rounds; the journal keeps what was accepted."""
         self.roster.send_away("the combiner is stopping")
-        for seat in self.roster.attached():
+        for seat in self.roster.seats():
             if seat.stream is not None:
                 seat.stream.close()
+        if self._watching is not None:
+            self._watching.cancel()
         await self._server.stop(FAREWELL_S)
         await self.rounds.stop()
         self._state.close()

@@ -297,7 +297,7 @@ async def test_a_client_with_a_base_goes_by_the_name_that_it_is_given(tmp_path: 
         await until(lambda: laid.combiner.roster.attached())
         identity = (tmp_path / "clients" / "0" / "id").read_text()
         assert (await reducer.call()).query == {"client_id": identity, "name_base": "site-"}
-        assert laid.combiner.roster.attached()[0].hello.name == "c"
+        assert laid.combiner.roster.attached()[0].name == "c"
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.wait_for(running, 10)
 

@@ -85,7 +85,7 @@ async def test_each_is_a_client_of_its_own_and_few_work_at_a_time(tmp_path: Path
         await stage(laid, tmp_path, isolation)
         async with pool(laid, tmp_path, replicas=6, workers=2) as clients:
             attached = laid.combiner.roster.attached()
-            assert {seat.hello.name for seat in attached} == {f"lab-{k}" for k in range(1, 7)}
+            assert {seat.name for seat in attached} == {f"lab-{k}" for k in range(1, 7)}
             assert len(set(clients)) == 6
             (tmp_path / "go").touch()
             told = json.dumps({"notes": str(notes), "go": str(tmp_path / "go")})
@@ -93,7 +93,7 @@ async def test_each_is_a_client_of_its_own_and_few_work_at_a_time(tmp_path: Path
                 await laid.start(*clients, round_id=round_id, settings=told)
                 outcome = await laid.outcome(round_id)
                 assert [client.status for client in outcome.clients] == ["accepted"] * 6
-                assert outcome.weight == sum(1 + seat.hello.part for seat in attached)
+                assert outcome.weight == sum(1 + seat.part for seat in attached)
             ran = [json.loads(line) for line in notes.read_text().splitlines()]
             assert at_once(ran) <= (1 if isolation == "inline" else 2)
             pids = {note["pid"] for note in ran}
