@@ -140,6 +140,7 @@ class Member:
         self._model = model
         self._turns = turns
         self._tally = tally
+        self._every_s = 0.0
 
     async def serve(self) -> None:
         """Attach, obey, and come back when the stream ends."""
@@ -165,14 +166,24 @@ class Member:
             welcome = await stream.read()
         if welcome is grpc.aio.EOF:
             raise TimeoutError
-        return stream, asyncio.create_task(_beat(stream, welcome.welcome.heartbeat_s))
+        self._every_s = welcome.welcome.heartbeat_s
+        return stream, asyncio.create_task(self._beat(stream))
 
     async def _obey(self, channel: grpc.aio.Channel, stream: STREAM) -> None:
         async with _quietly():
             while (command := await stream.read()) is not grpc.aio.EOF:
-                if command.WhichOneof("command") == "run":
-                    self._tally.tasks.add()
-                    await self._work(channel, command.run)
+                match command.WhichOneof("command"):
+                    case "run":
+                        self._tally.tasks.add()
+                        await self._work(channel, command.run)
+                    case "welcome":
+                        self._every_s = command.welcome.heartbeat_s
+
+    async def _beat(self, stream: STREAM) -> None:
+        async with _quietly():
+            while True:
+                await asyncio.sleep(self._every_s)
+                await stream.write(BEAT)
 
     async def _work(self, channel: grpc.aio.Channel, task: pb.RunTask) -> None:
         link = Link()
@@ -189,10 +200,3 @@ async def _quietly() -> AsyncIterator[None]:
         yield
     except grpc.aio.AioRpcError:
         return
-
-
-async def _beat(stream: STREAM, every_s: float) -> None:
-    async with _quietly():
-        while True:
-            await asyncio.sleep(every_s)
-            await stream.write(BEAT)

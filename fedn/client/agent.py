@@ -144,13 +144,14 @@ class Agent:
                     "attached to combiner %s at %s as %s, part %d", seat.combiner, seat.address, seat.name, seat.part
                 )
                 self._presence.ready()
-                heart = asyncio.create_task(beat(events, heartbeat_s))
+                heart = Heart(events, heartbeat_s)
+                beating = asyncio.create_task(heart.beat())
                 second = SecondThoughts(lambda: self._ask_again(http), seat)
                 try:
                     async with second.leaving():
-                        await self._obey(stream, second)
+                        await self._obey(stream, second, heart)
                 finally:
-                    heart.cancel()
+                    beating.cancel()
         finally:
             self._link.disconnect()
             events.put_nowait(None)
@@ -177,7 +178,7 @@ class Agent:
             raise Unavailable(f"the combiner at {seat.address} turned the stream away")
         return float(first.welcome.heartbeat_s)
 
-    async def _obey(self, stream: Any, second: SecondThoughts) -> None:
+    async def _obey(self, stream: Any, second: SecondThoughts, heart: Heart) -> None:
         while (command := await stream.read()) is not grpc.aio.EOF:
             match command.WhichOneof("command"):
                 case "run":
@@ -193,6 +194,8 @@ class Agent:
                     return
                 case "reconsider":
                     second.think(command.reconsider.reason)
+                case "welcome":  # again: there are more clients now, or fewer
+                    heart.every_s = command.welcome.heartbeat_s
 
 
 async def outgoing(events: Events) -> AsyncIterator[pb.ClientEvent]:
@@ -201,8 +204,15 @@ async def outgoing(events: Events) -> AsyncIterator[pb.ClientEvent]:
         yield event
 
 
-async def beat(events: Events, heartbeat_s: float) -> None:
-    """Put a heartbeat into the stream, for ever."""
-    while True:
-        await asyncio.sleep(heartbeat_s)
-        events.put_nowait(pb.ClientEvent(heartbeat=pb.Heartbeat()))
+class Heart:
+    """Puts heartbeats into the stream, each so long after the other."""
+
+    def __init__(self, events: Events, every_s: float) -> None:
+        self._events = events
+        self.every_s = every_s
+
+    async def beat(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(self.every_s)
+            self._events.put_nowait(pb.ClientEvent(heartbeat=pb.Heartbeat()))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fedn.client import agent
-from fedn.client.agent import beat, outgoing
+from fedn.client.agent import Heart, outgoing
 from fedn.client.link import Connection, Events, Link
 from fedn.client.pool import serve
 from fedn.client.waits import Waits
@@ -259,7 +259,7 @@ async def test_heartbeats_keep_a_client_attached(tmp_path: Path, monkeypatch: py
 
 async def test_a_heart_beats_until_it_is_stopped() -> None:
     events: Events = asyncio.Queue()
-    heart = asyncio.create_task(beat(events, 0.001))
+    heart = asyncio.create_task(Heart(events, 0.001).beat())
     for _ in range(3):
         event = await asyncio.wait_for(events.get(), 10)
         assert event is not None
