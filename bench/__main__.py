@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
+from bench import clients, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "transfer": transfer.run,
     "rounds": rounds.run,
     "memory": memory.run,
+    "clients": clients.run,
     "stores": stores.run,
     "operations": operations.run,
     "isolation": isolation.run,

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import struct
@@ -77,9 +78,9 @@ class Tally:
 class Crowd:
     """The parent's end."""
 
-    def __init__(self, tally: Tally, begin: Event, processes: int) -> None:
+    def __init__(self, tally: Tally, begin: Event, pids: Sequence[int]) -> None:
         self.tally = tally
-        self.processes = processes
+        self.pids = pids
         self._begin = begin
 
     def begin(self) -> float:
@@ -102,7 +103,7 @@ def crowd(address: str, folder: Path, model: Path, names: Sequence[str], *, at_o
     for process in processes:
         process.start()
     try:
-        yield Crowd(tally, begin, len(processes))
+        yield Crowd(tally, begin, [process.pid for process in processes if process.pid is not None])
     finally:
         for process in processes:
             process.kill()  # a thousand farewells would take long
@@ -114,6 +115,7 @@ def _serve(
     address: str, folder: Path, model: Path, names: Sequence[str], at_once: int, tally: Tally, begin: Event
 ) -> None:
     logging.disable(logging.CRITICAL)
+    gc.disable()  # a process of one client would have little to go through
     raise_limit()
     turns = asyncio.Semaphore(at_once)
     bytes_ = model.read_bytes()

@@ -39,10 +39,10 @@ def reducer_process(processes: Processes, folder: Path, port: int) -> Child:
     return processes.start("reducer", ["run", "reducer", "--port", str(port), "--dir", str(folder)], os.environ)
 
 
-def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0) -> Child:
-    """A combiner that starts."""
+def combiner(processes: Processes, folder: Path, *more: str, reducer: str, port: int = 0) -> Child:
+    """A combiner that starts, with these options more."""
     where = ["--reducer", reducer, "--dir", str(folder), "--port", str(port), "--name", folder.name]
-    return processes.start(folder.name, ["run", "combiner", *where], os.environ)
+    return processes.start(folder.name, ["run", "combiner", *where, *more], os.environ)
 
 
 def wait_until(it_holds: Callable[[], bool], processes: Processes) -> None:

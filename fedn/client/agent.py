@@ -194,7 +194,7 @@ class Agent:
                     return
                 case "reconsider":
                     second.think(command.reconsider.reason)
-                case "welcome":  # again: there are more clients now, or fewer
+                case "welcome":  # again: there are more clients now
                     heart.every_s = command.welcome.heartbeat_s
 
 

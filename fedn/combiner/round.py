@@ -135,6 +135,7 @@ class Round:
         self.former = former
         self.phase = "stage"
         self.answers: dict[str, Answer] = {}
+        self._open = dict.fromkeys(order.participants)  # in their order
         self.ranges: dict[str, Ranges] = {}
         self.refused: Counter[str] = Counter()
         self.retired = False
@@ -152,7 +153,7 @@ class Round:
     @property
     def open_clients(self) -> list[str]:
         """Participants that have not answered yet."""
-        return [c for c in self.order.participants if c not in self.answers]
+        return list(self._open)
 
     def accepted(self) -> list[Answer]:
         """The accepted answers, in the order of the client ids."""
@@ -166,6 +167,7 @@ class Round:
     def settle(self, answer: Answer) -> None:
         """A client's task has ended; the first answer stands."""
         self.answers.setdefault(answer.client_id, answer)
+        self._open.pop(answer.client_id, None)
         self.changed.beat()
 
     def refuse(self, client_id: str, error: FednError) -> None:

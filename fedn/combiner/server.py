@@ -118,9 +118,7 @@ class Combiner:
             check=self._intake.check_upload,
             settings=TransferSettings(min_rate_bytes_s=settings.min_rate_bytes_s),
         )
-        heartbeats = Heartbeats(
-            self.name, self.roster, heartbeat_s=settings.heartbeat_s, sends=blobs.receives_from
-        )
+        heartbeats = Heartbeats(self.name, self.roster, heartbeat_s=settings.heartbeat_s, sends=blobs.receives_from)
         clients = CombinerService(
             self.name,
             self.roster,

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
+from bench import clients, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 from bench.round import main as round_command
 
@@ -47,6 +47,14 @@ def test_recover_runs() -> None:
 
 def test_memory_runs() -> None:
     assert positive(memory.run(few=1, many=2, blob_bytes=100_000))
+
+
+def test_clients_runs() -> None:
+    figures = clients.run(clients=(5,), participants=2, blob_bytes=4_000, settle_s=0.0, idle_s=0.2)
+    assert positive(figures)
+    found = {figure.name: figure for figure in figures}
+    assert found["5 clients, attempts that failed"].holds
+    assert found["5 clients, all attached"].note == "5 connections"
 
 
 def test_stores_runs() -> None:

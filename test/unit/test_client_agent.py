@@ -257,6 +257,17 @@ async def test_heartbeats_keep_a_client_attached(tmp_path: Path, monkeypatch: py
         assert still.stream is stream
 
 
+async def test_a_client_beats_as_seldom_as_it_is_told_later(tmp_path: Path) -> None:
+    async with table(tmp_path, heartbeat_s=0.05) as laid, bench(tmp_path, laid) as set_up:
+        set_up.live()
+        await set_up.attached()
+        [seat] = laid.combiner.roster.attached()
+        first = seat.stream
+        assert first is not None
+        first.send(pb.CombinerCommand(welcome=pb.Welcome(combiner="c", heartbeat_s=600.0)))
+        await until(lambda: seat.stream is not first)  # who is silent is cut off, for the combiner knows of nothing
+
+
 async def test_a_heart_beats_until_it_is_stopped() -> None:
     events: Events = asyncio.Queue()
     heart = asyncio.create_task(Heart(events, 0.001).beat())
