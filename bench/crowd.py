@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc.aio
 
@@ -36,7 +36,6 @@ from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
 
 OF_A_PROCESS = 2_500
-STREAM: TypeAlias = "grpc.aio.StreamStreamCall[pb.ClientEvent, pb.CombinerCommand]"
 BEAT = pb.ClientEvent(heartbeat=pb.Heartbeat())
 
 
@@ -161,17 +160,17 @@ class Member:
                     self._tally.lost.add()
             await asyncio.sleep(next(waits))
 
-    async def _attach(self, channel: grpc.aio.Channel) -> tuple[STREAM, asyncio.Task[None]]:
+    async def _attach(self, channel: grpc.aio.Channel) -> tuple[Any, asyncio.Task[None]]:
         stream = combiner_pb2_grpc.CombinerStub(channel).Attach()
         async with asyncio.timeout(WELCOME_TIMEOUT_S):
             await stream.write(pb.ClientEvent(hello=pb.Hello(client_id=self._name, name=self._name)))
-            welcome = await stream.read()
-        if welcome is grpc.aio.EOF:
+            first: Any = await stream.read()
+        if first is grpc.aio.EOF:
             raise TimeoutError
-        self._every_s = welcome.welcome.heartbeat_s
+        self._every_s = first.welcome.heartbeat_s
         return stream, asyncio.create_task(self._beat(stream))
 
-    async def _obey(self, channel: grpc.aio.Channel, stream: STREAM) -> None:
+    async def _obey(self, channel: grpc.aio.Channel, stream: Any) -> None:
         async with _quietly():
             while (command := await stream.read()) is not grpc.aio.EOF:
                 match command.WhichOneof("command"):
@@ -181,7 +180,7 @@ class Member:
                     case "welcome":
                         self._every_s = command.welcome.heartbeat_s
 
-    async def _beat(self, stream: STREAM) -> None:
+    async def _beat(self, stream: Any) -> None:
         async with _quietly():
             while True:
                 await asyncio.sleep(self._every_s)

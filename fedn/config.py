@@ -169,7 +169,12 @@ class CombinerSettings(Settings):
     dir: Path | None = field(default=None, metadata=rules("Folder of the journal and of updates; else .fedn/<name>."))
     heartbeat_s: float = field(
         default=5.0,
-        metadata=rules("Time between signs of life of a client.", unit="s", min=0.05, max=3600),
+        metadata=rules(
+            "Time between signs of life of a client; of many clients longer, up to 60 s: at most 170 come in a second.",
+            unit="s",
+            min=0.05,
+            max=3600,
+        ),
     )
     reconnect_grace_s: float = field(
         default=10.0,

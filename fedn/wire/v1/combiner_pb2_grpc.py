@@ -50,7 +50,8 @@ class CombinerServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Attach(self, request_iterator, context):
-        """The client's one long-lived stream. The first event is a Hello, the first command a Welcome.
+        """The client's one long-lived stream. The first event is a Hello, the first command a Welcome; a later Welcome
+        changes the interval of the heartbeats, which grows with the number of clients.
         A new stream of the same client supersedes the old one; commands that were not accepted are sent again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

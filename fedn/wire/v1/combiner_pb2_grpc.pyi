@@ -32,7 +32,8 @@ class CombinerStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CombinerAsyncStub: ...
     Attach: _grpc.StreamStreamMultiCallable[_combiner_pb2.ClientEvent, _combiner_pb2.CombinerCommand]
-    """The client's one long-lived stream. The first event is a Hello, the first command a Welcome.
+    """The client's one long-lived stream. The first event is a Hello, the first command a Welcome; a later Welcome
+    changes the interval of the heartbeats, which grows with the number of clients.
     A new stream of the same client supersedes the old one; commands that were not accepted are sent again.
     """
     Submit: _grpc.UnaryUnaryMultiCallable[_combiner_pb2.TaskResult, _combiner_pb2.Receipt]
@@ -44,7 +45,8 @@ class CombinerStub:
 class CombinerAsyncStub(CombinerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Attach: _aio.StreamStreamMultiCallable[_combiner_pb2.ClientEvent, _combiner_pb2.CombinerCommand]  # type: ignore[assignment]
-    """The client's one long-lived stream. The first event is a Hello, the first command a Welcome.
+    """The client's one long-lived stream. The first event is a Hello, the first command a Welcome; a later Welcome
+    changes the interval of the heartbeats, which grows with the number of clients.
     A new stream of the same client supersedes the old one; commands that were not accepted are sent again.
     """
     Submit: _aio.UnaryUnaryMultiCallable[_combiner_pb2.TaskResult, _combiner_pb2.Receipt]  # type: ignore[assignment]
@@ -59,7 +61,8 @@ class CombinerServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_combiner_pb2.ClientEvent],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_combiner_pb2.CombinerCommand], _abc.AsyncIterator[_combiner_pb2.CombinerCommand]]:
-        """The client's one long-lived stream. The first event is a Hello, the first command a Welcome.
+        """The client's one long-lived stream. The first event is a Hello, the first command a Welcome; a later Welcome
+        changes the interval of the heartbeats, which grows with the number of clients.
         A new stream of the same client supersedes the old one; commands that were not accepted are sent again.
         """
 
