@@ -50,6 +50,7 @@ class Roster:
         self._born = clock()
         self._seats: dict[str, Seat] = {}
         self.count = 0  # of those that are attached
+        self.changes = 0  # times that one came or went
         self.changed = Pulse()
 
     def attached(self) -> list[Seat]:
@@ -75,7 +76,7 @@ class Roster:
             seat.stream.close()
         seat.introduce(hello)
         seat.stream, seat.gone_at = stream, None
-        self.changed.beat()
+        self._change()
         return seat
 
     def detach(self, seat: Seat, stream: Stream) -> None:
@@ -83,7 +84,11 @@ class Roster:
         if seat.stream is stream:
             seat.stream, seat.gone_at = None, self._clock()
             self.count -= 1
-            self.changed.beat()
+            self._change()
+
+    def _change(self) -> None:
+        self.changes += 1
+        self.changed.beat()
 
     def gone_since(self, client_id: str) -> float | None:
         """When the client went away, on this roster's clock; None while it is attached."""

@@ -35,8 +35,11 @@ class Collect:
         round_.deadline = started + order.round_timeout_s
         for client_id in round_.open_clients:
             self.tools.roster.give(client_id, task_for(round_, client_id, order.round_timeout_s))
+        wake_at, seen = started, -1
         while round_.open_clients and round_.aborted is None:
-            wake_at = min([round_.deadline, *self._give_up_on_absent(started)])
+            if seen != self.tools.roster.changes or self.tools.clock() >= wake_at:  # not after each of 1,000 answers
+                seen = self.tools.roster.changes
+                wake_at = min([round_.deadline, *self._give_up_on_absent(started)])
             if self.tools.clock() >= round_.deadline or not round_.open_clients:
                 break
             await self._wait(wake_at - self.tools.clock())
