@@ -16,6 +16,7 @@ from statistics import median
 
 from bench import scripted
 from bench.anonymous import high_water, peak
+from bench.command import command
 from bench.figure import Figure
 from bench.network import combiner, free_port, wait_until
 from fedn.cli.processes import Processes
@@ -112,3 +113,7 @@ async def _round(address: str, place: Path, clients: int) -> float:
         await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / "sums")
         await reducer.EndRound(control.EndRoundRequest(term=1, round_id=ROUND, committed=True))
     return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    command(run)()

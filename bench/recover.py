@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.command import command
 from bench.figure import Figure
 from bench.network import combiner, free_port, reducer, reducer_process, wait_until
 from bench.rounds import serve, upload
@@ -171,3 +172,7 @@ def _when(it_holds: Callable[[], bool], *, within_s: float = PATIENCE_S, nap_s: 
             pass
         time.sleep(nap_s)
     raise Unavailable(f"it did not come back within {within_s:g} s")
+
+
+if __name__ == "__main__":
+    command(run)()

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from minio import Minio
 
+from bench.command import command
 from bench.figure import Figure
 from fedn.storage.files import FileBlobs
 from fedn.storage.s3 import S3Blobs
@@ -112,3 +113,7 @@ def _rclone(folder: Path) -> Iterator[int]:
             raise AssertionError("rclone does not listen")
         finally:
             server.kill()
+
+
+if __name__ == "__main__":
+    command(run)()

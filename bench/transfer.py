@@ -20,6 +20,7 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.command import command
 from bench.figure import Figure
 from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
@@ -157,3 +158,7 @@ def _sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+if __name__ == "__main__":
+    command(run)()
