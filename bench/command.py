@@ -20,19 +20,9 @@ from bench.figure import Figure
 HEAD = f"{'what':<48} {'median':>9} {'':<5} {'bar':>7} {'ratio':>6}"
 
 
-class Numbers(click.ParamType):
-    """Whole numbers with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Raises what click shows when it is something else."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(each) for each in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not whole numbers with commas between them", param, ctx)
+def numbers(value: Any) -> tuple[int, ...]:
+    """Whole numbers with commas between them. Raises ValueError."""
+    return value if isinstance(value, tuple) else tuple(int(each) for each in str(value).split(","))
 
 
 def command(run: Callable[..., list[Figure]]) -> click.Command:
@@ -64,7 +54,7 @@ def sizes_of(run: Callable[..., list[Figure]]) -> list[click.Parameter]:
             found.append(click.Option([option], type=type(default), default=default, show_default=True))
         elif isinstance(default, tuple) and all(isinstance(each, int) for each in default):
             shown = ",".join(map(str, default))
-            found.append(click.Option([option], type=Numbers(), default=default, show_default=shown))
+            found.append(click.Option([option], type=numbers, default=default, show_default=shown))
     return found
 
 
