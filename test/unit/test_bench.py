@@ -51,7 +51,7 @@ def test_recover_runs() -> None:
 
 
 def test_memory_runs() -> None:
-    assert positive(memory.run(few=1, many=2, blob_bytes=100_000))
+    assert positive(memory.run(clients=(1, 2), megabytes=0.1))
 
 
 def test_stores_runs() -> None:
