@@ -16,6 +16,9 @@ from bench.figure import Figure
 BENCHMARKS = (
     "rounds",
     "memory",
+    "grid",
+    "tree",
+    "startup",
     "fold",
     "transfer",
     "recover",

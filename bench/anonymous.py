@@ -48,6 +48,11 @@ def anonymous(pid: int) -> int:
     return _status(pid)["RssAnon"]
 
 
+def resident(pid: int) -> int:
+    """VmRSS in bytes: anonymous memory, and the pages of libraries and files that the process has mapped."""
+    return _status(pid)["VmRSS"]
+
+
 def high_water(pid: int) -> int:
     """At most so much was anonymous at any time since the process began, in bytes: the kernel's own peak.
 

@@ -39,10 +39,11 @@ def reducer_process(processes: Processes, folder: Path, port: int) -> Child:
     return processes.start("reducer", ["run", "reducer", "--port", str(port), "--dir", str(folder)], os.environ)
 
 
-def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0) -> Child:
-    """A combiner that starts."""
+def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0, advertise: str | None = None) -> Child:
+    """A combiner that starts; others may be told to dial it elsewhere, at a proxy."""
+    told = [] if advertise is None else ["--advertise", advertise]
     where = ["--reducer", reducer, "--dir", str(folder), "--port", str(port), "--name", folder.name]
-    return processes.start(folder.name, ["run", "combiner", *where], os.environ)
+    return processes.start(folder.name, ["run", "combiner", *where, *told], os.environ)
 
 
 def wait_until(it_holds: Callable[[], bool], processes: Processes) -> None:

@@ -14,7 +14,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bench.__main__ as command
-from bench import fold, helpers, isolation, memory, operations, recover, report, results, rounds, stores, transfer
+from bench import (
+    fold,
+    grid,
+    helpers,
+    isolation,
+    memory,
+    operations,
+    recover,
+    report,
+    results,
+    rounds,
+    session,
+    startup,
+    stores,
+    transfer,
+    tree,
+)
 from bench.command import command as command_of
 from bench.figure import Figure, of_samples
 from bench.round import main as round_command
@@ -52,6 +68,28 @@ def test_recover_runs() -> None:
 
 def test_memory_runs() -> None:
     assert positive(memory.run(clients=(1, 2), megabytes=0.1))
+
+
+def test_grid_runs() -> None:
+    figures = grid.run(widths=(2,), clients=(2,), rounds=1)
+    assert positive(figures)
+    assert [f.name for f in figures] == ["dispatch", *grid.PHASES, "round"]
+
+
+def test_the_grid_is_of_metisfls_sizes(tmp_path: Path) -> None:
+    sizes = [session.mlp(tmp_path / "model", width) for width in grid.FULL_WIDTHS]
+    assert sizes == [106_081, 1_011_501, 10_276_801]
+
+
+def test_tree_runs() -> None:
+    figures = tree.run(combiners=(2,), clients=(2,), megabytes=0.3, rounds=1)
+    assert positive(figures)
+    moved = next(f.value for f in figures if f.name == "moved")
+    assert moved > 3 * 2 * 0.3  # at least the model down and the sums up, for each combiner
+
+
+def test_startup_runs() -> None:
+    assert positive(startup.run(times=1))
 
 
 def test_stores_runs() -> None:
