@@ -18,6 +18,7 @@ BENCHMARKS = (
     "memory",
     "grid",
     "tree",
+    "large",
     "startup",
     "fold",
     "transfer",

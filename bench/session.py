@@ -36,7 +36,7 @@ def come_up(processes: Processes, api: ReducerApi, *, combiners: int, clients: i
 
     def there() -> bool:
         seen = api.get("/api/v1/network")
-        return sum(c["up"] for c in seen["combiners"]) == combiners and seen["connected"] == clients
+        return (sum(c["up"] for c in seen["combiners"]), seen["connected"]) == (combiners, clients)
 
     wait_until(there, processes)
 

@@ -19,6 +19,7 @@ from bench import (
     grid,
     helpers,
     isolation,
+    large,
     memory,
     operations,
     recover,
@@ -86,6 +87,12 @@ def test_tree_runs() -> None:
     assert positive(figures)
     moved = next(f.value for f in figures if f.name == "moved")
     assert moved > 3 * 2 * 0.3  # at least the model down and the sums up, for each combiner
+
+
+def test_large_runs() -> None:
+    figures = large.run(gigabytes=0.02)
+    assert positive(figures)
+    assert next(f.value for f in figures if f.name.startswith("sent twice")) < 10.0  # MB: it was resumed
 
 
 def test_startup_runs() -> None:
