@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,9 @@ class Waits(combiner_pb2_grpc.CombinerServicer):
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+
+    def Attach(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.CombinerCommand]:  # noqa: N802
+        raise AssertionError("nobody attaches here")
 
     async def Submit(self, request: pb.TaskResult, context: Any) -> pb.Receipt:  # noqa: N802
         self.seconds.append(context.time_remaining())
