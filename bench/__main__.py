@@ -14,6 +14,7 @@ from bench.figure import Figure
 
 # Each is a module of this folder with a `run() -> list[Figure]`.
 BENCHMARKS = (
+    "round",
     "rounds",
     "memory",
     "grid",
