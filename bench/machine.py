@@ -20,7 +20,7 @@ def machine() -> dict[str, Any]:
         "cpu": _model(),
         "cores": os.cpu_count() or 1,
         "memory_gb": round(memory / 1e9, 1),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
     }

@@ -1,4 +1,4 @@
-"""A combiner's anonymous memory in one round of 10, of 30 and of 100 clients × 100 MB.
+"""A combiner's anonymous memory (RssAnon) in one round of 10, of 30 and of 100 clients × 100 MB.
 
 The combiner is a process of its own, new for each round; the clients share another, each with its own connection
 (bench/streams.py). This process is the reducer, and watches. The updates lie on the disk: there must be room for all.
@@ -11,7 +11,6 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 from bench import scripted, streams
 from bench.anonymous import high_water, peak
@@ -63,9 +62,9 @@ def run(*, clients: tuple[int, ...] = CLIENTS, megabytes: float = MEGABYTES, tim
 def _figures(clients: int, megabytes: float, seen: list[Seen]) -> list[Figure]:
     series, most = f"× {megabytes:g} MB", max(each.high_water for each in seen) / 1e6
     rates = [clients * megabytes / each.seconds for each in seen]
-    before = f"RssAnon; before the round {median(each.idle for each in seen) / 1e6:.0f} MB"
     return [
-        of_samples("peak", [s.peak / 1e6 for s in seen], "MB", MOST_MB, note=before, series=series, clients=clients),
+        of_samples("before the round", [s.idle / 1e6 for s in seen], "MB", series=series, clients=clients),
+        of_samples("peak", [s.peak / 1e6 for s in seen], "MB", MOST_MB, series=series, clients=clients),
         Figure("kernel's peak", most, "MB", note="an upper bound: VmHWM less files", series=series, clients=clients),
         of_samples("round", [s.seconds for s in seen], "s", series=series, clients=clients),
         of_samples("updates", rates, "MB/s", note="and as much of the model", series=series, clients=clients),

@@ -83,9 +83,10 @@ def panel(x: float, y: float, figures: Sequence[Figure], series: Sequence[str]) 
 
 
 def span(values: Sequence[float]) -> tuple[float, float]:
-    """The logarithms of the least and the most; values within 10 % of each other do not fill a panel."""
+    """The logarithms of the least and the most, at least a factor of four apart: what hardly differs looks so."""
     low, high = math.log(min(values)), math.log(max(values))
-    return (low, high) if high - low > 0.1 else (low - 0.7, high + 0.7)
+    missing = max(0.0, math.log(4) - (high - low))
+    return low - missing / 2, high + missing / 2
 
 
 def colour_of(k: int) -> str:
