@@ -12,7 +12,7 @@ from bench.figure import Figure
 COLOURS = ("#1f77b4", "#d95f02", "#1b9e77", "#7570b3", "#a6761d", "#666666")
 LINE, LEFT, WIDTH = 18, 360, 300  # of the bars, in pixels
 PANEL, ABOVE, BESIDE, BELOW = 230, 30, 70, 40  # of the lines
-MOST_RATIO = 4.0
+MOST_RATIO = 2.0  # longer ones are cut there
 
 
 def bars(figures: Sequence[Figure]) -> str:
@@ -27,7 +27,8 @@ def bars(figures: Sequence[Figure]) -> str:
         colour = COLOURS[2] if figure.holds else COLOURS[1]
         parts.append(text(LEFT - 6, y + 12, figure.title, anchor="end"))
         parts.append(f'<rect x="{LEFT}" y="{y + 2}" width="{long:.1f}" height="{LINE - 5}" fill="{colour}"/>')
-        parts.append(text(LEFT + long + 5, y + 12, f"{number(ratio)} × ({number(figure.value)} {figure.unit})"))
+        told_at = max(LEFT + long, bar) + 5
+        parts.append(text(told_at, y + 12, f"{ratio:.2f} × ({number(figure.value)} {figure.unit})"))
     height = 30 + len(told) * LINE
     parts.append(f'<line x1="{bar}" x2="{bar}" y1="18" y2="{height - 4}" stroke="#333" stroke-dasharray="3 2"/>')
     return drawing(LEFT + WIDTH + 150, height, parts) if told else ""

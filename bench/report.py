@@ -124,7 +124,8 @@ def cell(figure: Figure | None) -> str:
     """A median with its spread, its bar and the verdict."""
     if figure is None:
         return ""
-    parts = [number(figure.value), f"({spread(figure)})" if figure.samples[1:] else "", bar(figure), verdict(figure)]
+    least, most = (f"{f(figure.samples):,.3g}" for f in (min, max)) if figure.samples[1:] else ("", "")
+    parts = [f"{figure.value:,.3g}", f"({least}–{most})" if least != most else "", bar(figure), verdict(figure)]
     return " ".join(part for part in parts if part)
 
 
