@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from bench import plots, results
+from bench.__main__ import BENCHMARKS
 from bench.command import number
 from bench.figure import Figure
 from bench.machine import ROOT
@@ -41,10 +42,11 @@ def write(found: dict[str, Any], docs: Path, *, source: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for former in folder.glob("*.svg"):
         former.unlink()
-    figures = {name: results.figures_of(entry) for name, entry in found["benchmarks"].items()}
+    entries = {name: found["benchmarks"][name] for name in BENCHMARKS if name in found["benchmarks"]}
+    figures = {name: results.figures_of(entry) for name, entry in entries.items()}
     everything = [figure for each in figures.values() for figure in each]
     parts = [overview(everything), drawn(folder, "bars", plots.bars(everything), "figures beside their bars")]
-    for name, entry in found["benchmarks"].items():
+    for name, entry in entries.items():
         lines = drawn(folder, name, plots.lines(figures[name]), f"{name} over the number of clients")
         parts += [f"## {name}", about(name), provenance(entry), *tables(figures[name]), lines]
     page = Template(WORDS.read_text()).substitute(
