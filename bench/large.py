@@ -1,4 +1,4 @@
-"""One model of 5 GB through the same code: reducer, combiner, one client, its update back, a new model.
+"""One model of more than 2^32 bytes through the same code: to a combiner, to a client, its update back, a new model.
 
 Memory is the peak of RssAnon of each process from the upload of the seed to the commit. In the middle of the client's
 upload a proxy cuts its connection: it attaches again and goes on from what the combiner has; what went twice is
@@ -38,7 +38,7 @@ from fedn.model.safetensors import canonical_header
 from fedn.model.schema import Schema, TensorSpec
 from fedn.wire.v1 import combiner_pb2 as pb
 
-GIGABYTES = 5.0
+GIGABYTES = 4.4  # more than 2^32 bytes
 COPIES = 7  # on the disk at most: four at the reducer, two at the combiner, one at the client; and two of the sums
 TENSOR = 25_000_000  # values of each tensor but the last
 DTYPES = {"F32": np.float32, "F64": np.float64}
@@ -48,12 +48,12 @@ LOOK_S = 0.02
 OWN = struct.pack("<f", 0.5)  # over the last bytes of a float32 or a float64: finite in both
 
 
-def run(*, gigabytes: float = GIGABYTES, double: bool = False) -> list[Figure]:
+def run(*, gigabytes: float = GIGABYTES, single: bool = False) -> list[Figure]:
     """Peaks in MB; seconds of the seed's upload and of the round; what was sent twice, in MB.
 
-    It needs eleven models on the disk; nine where they are `double`, of float64, since their sums are no larger.
+    It needs nine models of float64 on the disk; eleven of float32 (`single`), whose sums are twice as large.
     """
-    size, dtype = int(gigabytes * 1e9), "F64" if double else "F32"
+    size, dtype = int(gigabytes * 1e9), "F32" if single else "F64"
     check_room(COPIES * size + 2 * size * 8 // np.dtype(DTYPES[dtype]).itemsize)
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name, ExitStack() as stack:
         place, port, own_port = Path(name), free_port(), free_port()

@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench import scripted, streams
 from bench.anonymous import high_water, peak
@@ -53,10 +54,20 @@ def run(*, clients: tuple[int, ...] = CLIENTS, megabytes: float = MEGABYTES, tim
     seen = [{count: _measure(count, model) for count in clients} for _ in range(times)]
     ratios = [each[max(clients)].peak / each[min(clients)].peak for each in seen]
     large = f"{max(clients)} clients to {min(clients)}, {megabytes:g} MB each"
+    shares, attached = ([_share(each, what) for each in seen] for what in ("peak", "idle"))
+    note = f"its connection, {median(attached):.0f} kB, and its call that waits; its update is on the disk"
     return [
         *(figure for count in clients for figure in _figures(count, megabytes, [each[count] for each in seen])),
         of_samples(f"combiner's peak, {large}", ratios, "×", MOST_RATIO),
+        of_samples("combiner's peak, for each client more", shares, "kB", note=note),
     ]
+
+
+def _share(seen: dict[int, Seen], what: str) -> float:
+    """kB of this that each client adds; 0 when there is but one number of clients."""
+    fewest, most = min(seen), max(seen)
+    grown = getattr(seen[most], what) - getattr(seen[fewest], what)
+    return grown / 1e3 / (most - fewest) if most > fewest else 0.0
 
 
 def _figures(clients: int, megabytes: float, seen: list[Seen]) -> list[Figure]:
