@@ -243,8 +243,12 @@ class Round:
         self.ended.set()
 
     def progress(self) -> control.RoundProgress:
-        """The round as the reducer awaits it: with the outcome, once there is one."""
+        """The round as the reducer awaits it, a sign of life each second: with the outcome, once there is one.
+
+        It does not name who works: the reducer asks for that where somebody looks (`counts`).
+        """
         progress = self.counts()
+        progress.ClearField("busy")
         if self.outcome is not None and not self.retired:
             progress.outcome.CopyFrom(self.outcome)
         return progress

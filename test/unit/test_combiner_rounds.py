@@ -85,6 +85,19 @@ async def test_an_outcome_tells_the_seconds_of_each_phase(tmp_path: Path) -> Non
         assert all(seconds >= 0 for seconds in outcome.phase_s.values())
 
 
+async def test_who_works_is_told_in_a_report_and_not_each_second_to_the_reducer(tmp_path: Path) -> None:
+    """It would send the names of a thousand clients again and again: what the reducer moves must not grow with them."""
+    async with table(tmp_path) as laid:
+        await arrive(laid, "a", "b")
+        await laid.start("a", "b")
+        await laid.hand("a").task()
+        async for progress in laid.control.AwaitRound(control.AwaitRoundRequest(term=1, round_id="r1")):
+            assert (progress.participants, list(progress.busy)) == (2, [])
+            break
+        report = await laid.control.Report(control.ReportRequest())
+        assert list(report.rounds[0].progress.busy) == ["a", "b"]
+
+
 def test_the_seconds_of_a_phase_are_from_its_beginning_to_the_next_ones() -> None:
     now = 0.0
     order = Order("r1", "s", 1, "train", 1, "m", 1, "p", 1, {}, 1.0, 0, "{}")
