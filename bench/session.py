@@ -41,7 +41,9 @@ def come_up(processes: Processes, api: ReducerApi, *, combiners: int, clients: i
     wait_until(there, processes)
 
 
-def train(api: ReducerApi, *, rounds: int, clients: int, validate: bool, timeout_s: float = 600.0) -> dict[str, Any]:
+def train(
+    api: ReducerApi, *, rounds: int, clients: int, validate: bool, timeout_s: float = 600.0, look_s: float = LOOK_S
+) -> dict[str, Any]:
     """The session as it has finished, with every round. Raises what it failed for, and when a client was missing.
 
     Meanwhile the trail alone is looked at, for which the reducer asks no combiner.
@@ -49,7 +51,7 @@ def train(api: ReducerApi, *, rounds: int, clients: int, validate: bool, timeout
     options = {"rounds": rounds, "clients_required": clients, "validate": validate, "seed": 1, "attempts": 1}
     session = api.post("/start", options | {"round_timeout": timeout_s})["session"]
     while len(ends(api)) < rounds and _active(api, session):
-        time.sleep(LOOK_S)
+        time.sleep(look_s)
     while (found := api.get(f"/api/v1/sessions/{session}"))["ended"] is None:
         time.sleep(LOOK_S)
     if found["status"] != "finished":
