@@ -48,8 +48,8 @@ gpu: .venv/.dev ## the tests that need a GPU; no part of `make test`
 soak: .venv/.dev ## 500 rounds while every 5 s a process is killed, ended or frozen (15 minutes)
 	@$(BIN)/python -m test.faults.soak
 
-bench: .venv/.dev ## the benchmarks, side by side
-	@$(BIN)/python -m bench
+bench: .venv/.dev ## run the benchmarks into bench/results and docs/benchmarks.md
+	@$(BIN)/python -m bench --keep; status=$$?; $(BIN)/python -m bench.report && exit $$status
 
 proto: .venv/.dev ## generate fedn/wire/v1 from proto/fedn/v1
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Ifedn/wire/v1=proto/fedn/v1 --python_out=. --grpc_python_out=. \

@@ -1,56 +1,67 @@
-"""`python -m bench [NAME …] [--json FILE]`: the benchmarks in one table; exits 1 when a target is missed."""
+"""`python -m bench [NAME …] [--json FILE]`: the benchmarks in one table; exits 1 when a bar is missed or one fails."""
 
 from __future__ import annotations
 
-import json
+import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from bench import clients, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
+from bench import results
+from bench.command import HEAD, row
 from bench.figure import Figure
 
-BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
-    "fold": fold.run,
-    "transfer": transfer.run,
-    "rounds": rounds.run,
-    "memory": memory.run,
-    "clients": clients.run,
-    "stores": stores.run,
-    "operations": operations.run,
-    "isolation": isolation.run,
-    "recover": recover.run,
-    "helpers": helpers.run,
-}
+# Each is a module of this folder with a `run() -> list[Figure]`.
+BENCHMARKS = (
+    "round",
+    "rounds",
+    "memory",
+    "clients",
+    "grid",
+    "tree",
+    "large",
+    "startup",
+    "fold",
+    "transfer",
+    "recover",
+    "operations",
+    "stores",
+    "isolation",
+    "helpers",
+)
 
 
-def row(figure: Figure) -> str:
-    """One line of the table."""
-    target = "" if figure.target is None else f"{'≥' if figure.more_is_better else '≤'} {figure.target:g}"
-    ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    verdict = "" if figure.target is None else ("ok" if figure.holds else "MISSED")
-    value = f"{figure.value:,.4g}" if figure.value < 1000 else f"{figure.value:,.0f}"
-    return f"{figure.name:<40} {value:>9} {figure.unit:<5} {target:>7} {ratio:>6} {verdict:<6} {figure.note}"
+def run(name: str) -> list[Figure]:
+    """The benchmark's figures, in its own sizes."""
+    found: list[Figure] = importlib.import_module(f"bench.{name}").run()
+    return found
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
-def main(names: tuple[str, ...], json_file: Path | None) -> None:
-    """Run the benchmarks NAMES, or all: medians, beside their targets and floors."""
-    click.echo(f"{'what':<40} {'median':>9} {'':<5} {'target':>7} {'ratio':>6}")
-    figures: list[Figure] = []
+@click.argument("names", nargs=-1, type=click.Choice(BENCHMARKS))
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures into this file.")
+@click.option("--keep", is_flag=True, help="Write them into bench/results/<date>.json.")
+def main(names: tuple[str, ...], json_file: Path | None, keep: bool) -> None:
+    """Run the benchmarks NAMES, or all: medians, beside their bars.
+
+    What a file holds of other benchmarks stays in it.
+    """
+    json_file = json_file or (results.of_today() if keep else None)
+    click.echo(HEAD)
+    missed = False
     for name in names or BENCHMARKS:
         click.secho(name, bold=True)
-        for figure in BENCHMARKS[name]():
+        entry = results.measured(lambda: run(name))  # noqa: B023 - called at once
+        if entry["error"]:
+            click.secho(entry["error"], fg="red")
+        for figure in results.figures_of(entry):
             click.echo(row(figure))
-            figures.append(figure)
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
-    sys.exit(not all(figure.holds for figure in figures))
+            missed |= not figure.holds
+        missed |= bool(entry["error"])
+        if json_file is not None:
+            results.keep(json_file, name, entry)
+    sys.exit(missed)
 
 
 if __name__ == "__main__":

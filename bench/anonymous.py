@@ -49,7 +49,7 @@ def anonymous(pid: int) -> int:
 
 
 def resident(pid: int) -> int:
-    """VmRSS in bytes: what is anonymous, and the pages of files that are in memory."""
+    """VmRSS in bytes: anonymous memory, and the pages of libraries and files that the process has mapped."""
     return _status(pid)["VmRSS"]
 
 

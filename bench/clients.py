@@ -7,20 +7,17 @@ connection of its own. This process is the reducer, and watches. `python -m benc
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-import click
 
 from bench import scripted
 from bench.anonymous import anonymous, resident
+from bench.command import command
 from bench.crowd import Crowd, crowd
 from bench.figure import Figure
 from bench.network import combiner, free_port, reducer, wait_until
@@ -170,23 +167,5 @@ def _idle_client() -> Figure:
             )
 
 
-@click.command()
-@click.option(
-    "--clients", multiple=True, type=click.IntRange(min=1), default=CLIENTS, help="How many; may be repeated."
-)
-@click.option("--at-once", default=AT_ONCE, help="How many of each process dial at the same time.")
-@click.option("--idle-s", default=IDLE_S, help="How long to watch them idle.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
-def main(clients: tuple[int, ...], at_once: int, idle_s: float, json_file: Path | None) -> None:
-    """Attach so many clients to one combiner."""
-    figures = run(clients=clients, at_once=at_once, idle_s=idle_s)
-    for figure in figures:
-        verdict = "" if figure.target is None else ("ok" if figure.holds else "MISSED")
-        click.echo(f"{figure.name:<50} {figure.value:>9.4g} {figure.unit:<3} {verdict:<6} {figure.note}")
-    if json_file is not None:
-        json_file.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
-    sys.exit(not all(figure.holds for figure in figures))
-
-
 if __name__ == "__main__":
-    main()
+    command(run)()

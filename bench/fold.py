@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.anonymous import peak
+from bench.command import command
 from bench.figure import Figure
 from fedn.aggregation.fold import Contribution, check_update, fold
 from fedn.aggregation.mean import mean
@@ -74,3 +75,7 @@ def _median(runs: int, work: Callable[[], object]) -> float:
         work()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    command(run)()

@@ -1,8 +1,7 @@
-"""A combiner's anonymous memory in one round of 100 clients × 10 MB, and in one of 10 clients.
+"""A combiner's anonymous memory (RssAnon) in one round of 10, of 30 and of 100 clients × 100 MB.
 
-The combiner is a process of its own, new for each round; the clients share another, each with its own connection,
-and follow a script, with a real client's transfers: fetch the model, upload an update, submit. This process is the
-reducer, and watches.
+The combiner is a process of its own, new for each round; the clients share another, each with its own connection
+(bench/streams.py). This process is the reducer, and watches. The updates lie on the disk: there must be room for all.
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench import scripted
+from bench import scripted, streams
 from bench.anonymous import high_water, peak
-from bench.figure import Figure
+from bench.command import command
+from bench.disk import check_room
+from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, wait_until
 from fedn.cli.processes import Processes
 from fedn.errors import RoundFailed
@@ -26,12 +27,11 @@ from fedn.wire.transfer import download, upload
 from fedn.wire.v1 import control_pb2 as control
 from fedn.wire.v1 import control_pb2_grpc
 
-FEW = 10
-MANY = 100
-PAIRS = 5
-BLOB_BYTES = 10_000_000
-ROUND_TIMEOUT_S = 300.0
-LOOK_S = 2.0
+CLIENTS = (10, 30, 100)
+MEGABYTES = 100.0
+TIMES = 1
+MOST_MB, MOST_RATIO = 200.0, 1.1
+ROUND_TIMEOUT_S = 600.0
 ROUND = "r1"
 NOWHERE = "http://127.0.0.1:9"  # a combiner works without its reducer's REST interface
 
@@ -46,22 +46,39 @@ class Seen:
     seconds: float
 
 
-def run(*, few: int = FEW, many: int = MANY, blob_bytes: int = BLOB_BYTES, pairs: int = PAIRS) -> list[Figure]:
-    """Peaks in MB, their ratio, and the seconds of the large round: medians of `pairs` runs, taken in turns."""
-    model = scripted.some_model(blob_bytes)
-    seen = [(_measure(few, model), _measure(many, model)) for _ in range(pairs)]
-    ratios = sorted(large.peak / small.peak for small, large in seen)
-    small, large = (median(pair[k].peak for pair in seen) / 1e6 for k in (0, 1))
-    seconds = median(pair[1].seconds for pair in seen)
-    size = f"{blob_bytes / 1e6:g} MB"
-    idle, most = seen[0][0].idle / 1e6, max(pair[1].high_water for pair in seen) / 1e6
-    spread = f"peaks of RssAnon; {ratios[0]:.2f} to {ratios[-1]:.2f} in {pairs} pairs"
-    rate = f"{many * blob_bytes / 1e6 / seconds:.0f} MB/s of updates, and as much of the model"
+def run(*, clients: tuple[int, ...] = CLIENTS, megabytes: float = MEGABYTES, times: int = TIMES) -> list[Figure]:
+    """Peaks in MB and the rounds' seconds: medians of `times` runs, taken in turns; and most clients to fewest."""
+    size = int(megabytes * 1e6)
+    check_room((max(clients) + 6) * size)  # six: the model twice, its sums, at the combiner and here
+    model = scripted.some_model(size)
+    seen = [{count: _measure(count, model) for count in clients} for _ in range(times)]
+    ratios = [each[max(clients)].peak / each[min(clients)].peak for each in seen]
+    large = f"{max(clients)} clients to {min(clients)}, {megabytes:g} MB each"
+    shares, attached = ([_share(each, what) for each in seen] for what in ("peak", "idle"))
+    note = f"its connection, {median(attached):.0f} kB, and its call that waits; its update is on the disk"
     return [
-        Figure(f"combiner, {few} × {size}", small, "MB", note=f"before: {idle:.0f} MB"),
-        Figure(f"combiner, {many} × {size}", large, "MB", note=f"the kernel's own peak: at most {most:.0f} MB"),
-        Figure(f"combiner, {many} to {few}", median(ratios), "×", target=1.2, note=spread),
-        Figure(f"round of {many} × {size}", seconds, "s", note=rate),
+        *(figure for count in clients for figure in _figures(count, megabytes, [each[count] for each in seen])),
+        of_samples(f"combiner's peak, {large}", ratios, "×", MOST_RATIO),
+        of_samples("combiner's peak, for each client more", shares, "kB", note=note),
+    ]
+
+
+def _share(seen: dict[int, Seen], what: str) -> float:
+    """kB of this that each client adds; 0 when there is but one number of clients."""
+    fewest, most = min(seen), max(seen)
+    grown = getattr(seen[most], what) - getattr(seen[fewest], what)
+    return grown / 1e3 / (most - fewest) if most > fewest else 0.0
+
+
+def _figures(clients: int, megabytes: float, seen: list[Seen]) -> list[Figure]:
+    series, most = f"× {megabytes:g} MB", max(each.high_water for each in seen) / 1e6
+    rates = [clients * megabytes / each.seconds for each in seen]
+    return [
+        of_samples("before the round", [s.idle / 1e6 for s in seen], "MB", series=series, clients=clients),
+        of_samples("peak", [s.peak / 1e6 for s in seen], "MB", MOST_MB, series=series, clients=clients),
+        Figure("kernel's peak", most, "MB", note="an upper bound: VmHWM less files", series=series, clients=clients),
+        of_samples("round", [s.seconds for s in seen], "s", series=series, clients=clients),
+        of_samples("updates", rates, "MB/s", note="and as much of the model", series=series, clients=clients),
     ]
 
 
@@ -73,7 +90,7 @@ def _measure(clients: int, model: bytes) -> Seen:
         wait_until(lambda: scripted.attached(address) == 0, processes)
         (place / "model").write_bytes(model)
         (place / "package").write_bytes(b"nobody unpacks it")
-        with scripted.clients(address, place, model, clients):
+        with streams.clients([address], place / "model", clients):
             wait_until(lambda: scripted.attached(address) == clients, processes)
             with peak(child.process.pid) as seen:
                 seconds = asyncio.run(_round(address, place, clients))
@@ -95,7 +112,7 @@ async def _round(address: str, place: Path, clients: int) -> float:
         model_size=files[model].stat().st_size,
         package=package,
         package_size=files[package].stat().st_size,
-        participants=[control.Participant(client_id=str(k), part=k, seed=k) for k in range(clients)],
+        participants=[control.Participant(client_id=streams.identity(k), part=k, seed=k) for k in range(clients)],
         round_timeout_s=ROUND_TIMEOUT_S,
         settings="{}",
     )
@@ -112,3 +129,7 @@ async def _round(address: str, place: Path, clients: int) -> float:
         await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / "sums")
         await reducer.EndRound(control.EndRoundRequest(term=1, round_id=ROUND, committed=True))
     return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    command(run)()

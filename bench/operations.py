@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench import scripted
+from bench.command import command
 from bench.figure import Figure
 from bench.network import combiner, free_port, wait_until
 from fedn.cli.processes import Processes
@@ -105,3 +106,7 @@ def _ended(desk: Desk, session: str) -> dict[str, Any]:
     while (found := desk.sessions.get(session))["ended"] is None:
         time.sleep(LOOK_S)
     return found
+
+
+if __name__ == "__main__":
+    command(run)()

@@ -10,14 +10,14 @@ import logging
 import multiprocessing
 import os
 import signal
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.figure import Figure
+from bench.command import command
+from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, reducer, reducer_process, wait_until
 from bench.rounds import serve, upload
 from fedn.cli.processes import Child, Processes
@@ -56,7 +56,7 @@ def run(*, repeats: int = REPEATS, clients: int = CLIENTS) -> list[Figure]:
 
 def _figure(name: str, seconds: list[float], target: float | None) -> Figure:
     note = f"{len(seconds)} times, {min(seconds):.2f} to {max(seconds):.2f}"
-    return Figure(name, statistics.median(seconds), "s", target, note=note)
+    return of_samples(name, seconds, "s", target, note=note)
 
 
 def _client(place: Path, processes: Processes, api: ReducerApi, repeats: int) -> list[float]:
@@ -171,3 +171,7 @@ def _when(it_holds: Callable[[], bool], *, within_s: float = PATIENCE_S, nap_s: 
             pass
         time.sleep(nap_s)
     raise Unavailable(f"it did not come back within {within_s:g} s")
+
+
+if __name__ == "__main__":
+    command(run)()

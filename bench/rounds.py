@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.command import command
 from bench.figure import Figure
 from bench.network import combiner, reducer, wait_until
 from fedn.cli.processes import Processes
@@ -114,3 +115,7 @@ class AtOnce:
 
     async def stop(self) -> None:
         """Nothing is kept."""
+
+
+if __name__ == "__main__":
+    command(run)()

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from minio import Minio
 
-from bench.figure import Figure
+from bench.command import command
+from bench.figure import Figure, of_samples
 from fedn.storage.files import FileBlobs
 from fedn.storage.s3 import S3Blobs
 from fedn.storage.urls import S3Place
@@ -50,7 +51,7 @@ def run(*, blob_bytes: int = BLOB_BYTES, repeats: int = REPEATS) -> list[Figure]
         rates = {what: [blob_bytes / 1e6 / each for each in times[1:]] for what, times in seconds.items()}
     medians = {what: statistics.median(each) for what, each in rates.items()}
     return [
-        *(Figure(w, medians[w], "MB/s", note=f"{min(r):.0f} to {max(r):.0f}") for w, r in rates.items()),
+        *(of_samples(w, r, "MB/s", note=f"{min(r):.0f} to {max(r):.0f}") for w, r in rates.items()),
         *(
             Figure(f"{verb} through S3, of minio alone", medians[ours] / medians[alone], "×", TARGET, True)
             for verb, ours, alone in (("put", "put, S3", "fput_object"), ("get", "get, S3", "fget_object"))
@@ -112,3 +113,7 @@ def _rclone(folder: Path) -> Iterator[int]:
             raise AssertionError("rclone does not listen")
         finally:
             server.kill()
+
+
+if __name__ == "__main__":
+    command(run)()

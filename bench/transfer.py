@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.figure import Figure
+from bench.command import command
+from bench.figure import Figure, of_samples
 from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
@@ -70,7 +70,7 @@ def run(*, clients: int = CLIENTS, blob_bytes: int = BLOB_BYTES, repeats: int = 
 
         def figure(what: str, count: int, measure: Callable[[], float]) -> Figure:
             rates = [count * blob_bytes / 1e6 / measure() for _ in range(repeats)]
-            return Figure(what, statistics.median(rates), "MB/s", note=f"{min(rates):.0f} to {max(rates):.0f}")
+            return of_samples(what, rates, "MB/s", note=f"{min(rates):.0f} to {max(rates):.0f}")
 
         figures = [
             figure("copy + sha256 + fsync, no network", 1, lambda: _floor(blobs[0], folder / "copy")),
@@ -157,3 +157,7 @@ def _sync(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+if __name__ == "__main__":
+    command(run)()

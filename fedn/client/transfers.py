@@ -18,6 +18,7 @@ from fedn.wire.v1 import combiner_pb2_grpc
 log = logging.getLogger(__name__)
 
 SUBMIT_DEADLINE_S = 60.0
+LOOK_BYTES_S = 20e6  # a combiner reads an update through before it answers: at least so fast, from a slow disk
 
 GiveUp = Callable[[], bool]
 
@@ -28,6 +29,13 @@ class Upload:
 
     path: Path
     digest: str
+
+    def size(self) -> int:
+        """Bytes; 0 when the round has ended meanwhile, and the file went with it."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
 
 
 class Transfers:
@@ -81,12 +89,13 @@ class Transfers:
         What was uploaded for it is uploaded again where it is missing: the client may have moved to another combiner.
         """
         receipt = pb.Receipt()
+        deadline_s = SUBMIT_DEADLINE_S + (upload.size() / LOOK_BYTES_S if upload is not None else 0.0)
 
         async def attempt() -> None:
             stub = combiner_pb2_grpc.CombinerStub(await self._link.channel())
             try:
                 async with rpc_errors(unreachable=CombinerUnreachable):
-                    receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
+                    receipt.CopyFrom(await stub.Submit(result, timeout=deadline_s))
             except NotFound as error:
                 if upload is not None:
                     await self.upload(upload.path, upload.digest, result.round_id, give_up=give_up)

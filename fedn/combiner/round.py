@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -130,10 +131,15 @@ class Answer:
 class Round:
     """One round; see the module's docstring. It may go on from one with other participants (`former`)."""
 
-    def __init__(self, order: Order, former: Round | None = None) -> None:
+    def __init__(
+        self, order: Order, former: Round | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.order = order
         self.former = former
         self.phase = "stage"
+        self.phase_s: dict[str, float] = {}
+        self._clock = clock
+        self._entered = clock()
         self.answers: dict[str, Answer] = {}
         self._open = dict.fromkeys(order.participants)  # in their order
         self.ranges: dict[str, Ranges] = {}
@@ -161,7 +167,9 @@ class Round:
 
     def enter(self, phase: str) -> None:
         """Say which phase the round is in."""
-        self.phase = phase
+        now = self._clock()
+        self.phase_s[self.phase] = self.phase_s.get(self.phase, 0.0) + now - self._entered
+        self.phase, self._entered = phase, now
         self.changed.beat()
 
     def settle(self, answer: Answer) -> None:
@@ -221,6 +229,7 @@ class Round:
 
     def finish(self, *, code: str = "", reason: str = "", sum_digest: str = "", sum_size: int = 0) -> None:
         """Set the outcome that the reducer is waiting for."""
+        self.enter("done")
         tail_chars = TAILS_CHARS // max(1, sum(bool(a.stderr_tail) for a in self.answers.values()))
         self.outcome = control.RoundOutcome(
             sum=sum_digest,
@@ -230,13 +239,18 @@ class Round:
             refused=dict(self.refused),
             code=code,
             reason=reason,
+            phase_s=self.phase_s,
         )
-        self.enter("done")
+        self.changed.beat()
         self.ended.set()
 
     def progress(self) -> control.RoundProgress:
-        """The round as the reducer awaits it: with the outcome, once there is one."""
+        """The round as the reducer awaits it, a sign of life each second: with the outcome, once there is one.
+
+        It does not name who works: the reducer asks for that where somebody looks (`counts`).
+        """
         progress = self.counts()
+        progress.ClearField("busy")
         if self.outcome is not None and not self.retired:
             progress.outcome.CopyFrom(self.outcome)
         return progress

@@ -72,7 +72,7 @@ class Rounds:
         if self.draining:
             raise CombinerDraining("this combiner is draining and takes no new round")
         others = [round_id for round_id in self._rounds if round_id != order.round_id]
-        round_ = self._rounds[order.round_id] = Round(order, known)
+        round_ = self._rounds[order.round_id] = Round(order, known, clock=self._tools.clock)
         what = (order.round_id, order.kind, len(order.participants), order.epoch)
         log.info("round %s: %s with %d clients, epoch %d", *what)
 

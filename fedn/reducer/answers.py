@@ -27,6 +27,15 @@ def check_outcome(outcome: control.RoundOutcome, asked: set[str], *, kind: str) 
         raise UpdateRefused(f"the combiner's sum has weight {outcome.weight}, its clients' updates {weight}")
 
 
+def phase_seconds(outcomes: Outcomes) -> dict[str, float]:
+    """Seconds in each phase at the combiner that took the longest for it."""
+    found: dict[str, float] = {}
+    for outcome in outcomes.values():
+        for phase, seconds in outcome.phase_s.items():
+            found[phase] = max(found.get(phase, 0.0), seconds)
+    return found
+
+
 def troubles(lines: Sequence[Mapping[str, Any]], outcomes: Outcomes) -> str:
     """What went wrong in a round: how often which code, and one reason in full."""
     failed = [(o.code, f"{name}: {o.reason}") for name, o in sorted(outcomes.items()) if o.code]

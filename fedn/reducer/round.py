@@ -17,7 +17,8 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,15 @@ from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
 from fedn.errors import AlreadyExists, FednError, NotFound, QuorumNotMet, RoundFailed, StaleTerm, VersionConflict
 from fedn.model.safetensors import open_model
-from fedn.reducer.answers import Outcomes, check_outcome, client_lines, receipt_line, troubles, weighted_metrics
+from fedn.reducer.answers import (
+    Outcomes,
+    check_outcome,
+    client_lines,
+    phase_seconds,
+    receipt_line,
+    troubles,
+    weighted_metrics,
+)
 from fedn.reducer.combiner_link import CombinerLink
 from fedn.reducer.conduct import Patience, conduct, fetch
 from fedn.reducer.desk import Desk
@@ -82,6 +91,7 @@ class RoundRun:
         self._fetching: dict[str, asyncio.Lock] = {}
         self._files: Mapping[str, Path] = {}
         self._lines: list[dict[str, Any]] = []
+        self._phase_s: dict[str, float] = {}  # the reducer's own
         self._document: dict[str, Any] | None = None  # as we wrote it last, None when that is not known
 
     @property
@@ -187,7 +197,12 @@ class RoundRun:
             raise QuorumNotMet(f"{answered} of {required} required answers came ({troubles(self._lines, outcomes)})")
 
     async def _commit(self, outcomes: Outcomes) -> str:
-        model = await self._stores.do(self._reduce, outcomes)
+        with self._timed("reduce"):
+            model = await self._stores.do(self._reduce, outcomes)
+        with self._timed("commit"):
+            return await self._record_and_spread(outcomes, model)
+
+    async def _record_and_spread(self, outcomes: Outcomes, model: str) -> str:
         spreading = asyncio.create_task(self._spread(model))
         try:
             committed = await self._record(outcomes, model)
@@ -206,6 +221,12 @@ class RoundRun:
             path = self._desk.scratch / model
             problems = await self._tell_all(lambda link: link.give(path, model, lambda _: None))
             log.debug("model %s was given to %d combiners", model[:12], problems.count(None))
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._phase_s[phase] = time.monotonic() - began
 
     def _reduce(self, outcomes: Outcomes) -> str:
         """The mean of all updates under all combiners, divided and rounded once; into the scratch folder."""
@@ -270,7 +291,13 @@ class RoundRun:
         for outcome in outcomes.values():
             refused.update(dict(outcome.refused))
         metrics, num_examples = weighted_metrics(self._lines)
-        return {"clients": self._lines, "refused": dict(refused), "metrics": metrics, "num_examples": num_examples}
+        return {
+            "clients": self._lines,
+            "refused": dict(refused),
+            "metrics": metrics,
+            "num_examples": num_examples,
+            "phases": phase_seconds(outcomes) | self._phase_s,
+        }
 
     def _note(self, found: Mapping[str, Any]) -> None:
         """Add to the round's document: to the version that we wrote last, or to what it has become since.

@@ -95,7 +95,7 @@ def rounds_view(desk: Desk, session_id: str) -> list[dict[str, Any]]:
 def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict[str, Any]:
     """A round as tables and plots show it."""
     measured = (validation or {}).get("metrics") or {}
-    clients = train.get("clients", [])
+    clients, validated_s = train.get("clients", []), (validation or {}).get("seconds")
     return {
         "round": train["round"],
         "round_id": train["round_id"],
@@ -105,6 +105,7 @@ def round_line(train: dict[str, Any], validation: dict[str, Any] | None) -> dict
         "participants": len(train["participants"]),
         "updates": sum(c["status"] == "accepted" for c in clients),
         "seconds": train.get("seconds"),
+        "phases": train.get("phases", {}) | ({"validate": validated_s} if validated_s else {}),
         "model": train.get("model"),
         "training": train.get("metrics", {}),
         "validation": measured,

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import bench.__main__ as command
-from bench import clients, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
-from bench.figure import Figure
+from bench import (
+    clients,
+    fold,
+    grid,
+    helpers,
+    isolation,
+    large,
+    memory,
+    operations,
+    recover,
+    report,
+    results,
+    rounds,
+    session,
+    startup,
+    stores,
+    transfer,
+    tree,
+)
+from bench.command import command as command_of
+from bench.figure import Figure, of_samples
 from bench.round import main as round_command
 
 
@@ -46,7 +69,35 @@ def test_recover_runs() -> None:
 
 
 def test_memory_runs() -> None:
-    assert positive(memory.run(few=1, many=2, blob_bytes=100_000))
+    assert positive(memory.run(clients=(1, 2), megabytes=0.1))
+
+
+def test_grid_runs() -> None:
+    figures = grid.run(widths=(2,), clients=(2,), rounds=1)
+    assert positive(figures)
+    assert [f.name for f in figures] == ["dispatch", *grid.PHASES, "round"]
+
+
+def test_the_grid_is_of_metisfls_sizes(tmp_path: Path) -> None:
+    sizes = [session.mlp(tmp_path / "model", width) for width in grid.FULL_WIDTHS]
+    assert sizes == [106_081, 1_011_501, 10_276_801]
+
+
+def test_tree_runs() -> None:
+    figures = tree.run(combiners=(2,), clients=(2,), megabytes=0.3, rounds=1)
+    assert positive(figures)
+    moved = next(f.value for f in figures if f.name == "moved")
+    assert moved > 3 * 2 * 0.3  # at least the model down and the sums up, for each combiner
+
+
+def test_large_runs() -> None:
+    figures = large.run(gigabytes=0.02)
+    assert positive(figures)
+    assert next(f.value for f in figures if f.name.startswith("sent twice")) < 10.0  # MB: it was resumed
+
+
+def test_startup_runs() -> None:
+    assert positive(startup.run(times=1))
 
 
 def test_clients_runs() -> None:
@@ -75,12 +126,83 @@ def test_helpers_runs() -> None:
     assert positive(helpers.run(size=100_000, runs=1))
 
 
-def test_the_command_prints_a_table_and_fails_when_a_target_is_missed(
+FIGURES = [
+    of_samples("good", [1.0, 2.0, 4.0], "s", 3.0, note="a note"),
+    Figure("bad", 2.0, "GB/s", target=3.0, more_is_better=True),
+    *(of_samples("round", [k / 10], "s", series="small", clients=k) for k in (1, 10)),
+]
+
+
+def measure(monkeypatch: pytest.MonkeyPatch, work: Callable[[str], list[Figure]], *arguments: str) -> Result:
+    monkeypatch.setattr(command, "run", work)
+    return CliRunner().invoke(command.main, arguments)
+
+
+def test_the_command_prints_a_table_and_fails_when_a_bar_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    figures = [Figure("good", 2.0, "s", target=3.0), Figure("bad", 2.0, "GB/s", target=3.0, more_is_better=True)]
-    monkeypatch.setitem(command.BENCHMARKS, "fold", lambda: figures)
-    done = CliRunner().invoke(command.main, ["fold", "--json", str(tmp_path / "out.json")])
+    file = tmp_path / "out.json"
+    done = measure(monkeypatch, lambda _: FIGURES, "fold", "--json", str(file))
     assert done.exit_code == 1
     assert "MISSED" in done.output
-    assert json.loads((tmp_path / "out.json").read_text())[0]["name"] == "good"
+    found = json.loads(file.read_text())
+    assert found["machine"]["cores"] > 0
+    assert results.figures_of(found["benchmarks"]["fold"]) == FIGURES
+
+
+def test_a_benchmark_that_fails_is_told_and_the_others_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(name: str) -> list[Figure]:
+        if name == "fold":
+            raise OSError("no room")
+        return [Figure("good", 1.0, "s")]
+
+    file = tmp_path / "out.json"
+    done = measure(monkeypatch, work, "fold", "memory", "--json", str(file))
+    assert done.exit_code == 1
+    found = json.loads(file.read_text())["benchmarks"]
+    assert found["fold"]["error"] == "OSError: no room"
+    assert [figure["name"] for figure in found["memory"]["figures"]] == ["good"]
+    measure(monkeypatch, lambda _: FIGURES, "fold", "--json", str(file))
+    again = json.loads(file.read_text())["benchmarks"]
+    assert again["fold"]["error"] == ""
+    assert again["memory"] == found["memory"]
+
+
+def test_the_report_is_made_of_the_results_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "2000-01-01.json"
+    measure(monkeypatch, lambda _: FIGURES, "fold", "memory", "--json", str(file))
+    done = CliRunner().invoke(report.main, [str(file), "--docs", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "benchmarks.md").read_text()
+    assert "2 of 4 bars hold. Missed: bad (2 GB/s); bad (2 GB/s)." in page
+    assert "| good | 2 s | 1 to 4, n=3 | ≤ 3 | holds | a note |" in page
+    assert "| small | 10 | 1 |" in page
+    for name in ("bars", "fold", "memory"):
+        assert f"(benchmarks/{name}.svg)" in page
+        ElementTree.parse(tmp_path / "benchmarks" / f"{name}.svg")
+
+
+def test_a_benchmark_alone_takes_its_sizes_as_options(tmp_path: Path) -> None:
+    given = []
+
+    def run(
+        *, rounds: int = 3, gigabytes: float = 5.0, clients: tuple[int, ...] = (1, 2), full: bool = False
+    ) -> list[Figure]:
+        given.append((rounds, gigabytes, clients, full))
+        return FIGURES[:1]
+
+    file = tmp_path / "out.json"
+    alone = command_of(run)
+    assert CliRunner().invoke(alone, ["--clients", "5,6", "--full", "--json", str(file)]).exit_code == 0
+    assert CliRunner().invoke(alone, ["--clients", "some"]).exit_code == 2
+    assert given == [(3, 5.0, (5, 6), True)]
+    assert json.loads(file.read_text())[0] | {"samples": []} == {
+        **dataclasses.asdict(FIGURES[0]), "samples": [], "ratio": 2 / 3, "holds": True
+    }  # fmt: skip
+
+
+def test_every_benchmark_has_its_command() -> None:
+    for name in command.BENCHMARKS:
+        assert callable(importlib.import_module(f"bench.{name}").run), name

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fedn.client.link import Connection, Link
 from fedn.client.transfers import Transfers, Upload
-from fedn.wire.channel import dial
+from fedn.wire.channel import dial, listen, new_server
 from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import combiner_pb2_grpc
 from test.unit.combiner_bench import table
 
 TENSORS = {"w": np.ones(100_000, np.float32)}
@@ -84,3 +88,35 @@ async def test_a_result_whose_upload_is_missing_uploads_it_again(tmp_path: Path)
         outcome = await laid.outcome()
         assert [(c.status, c.update) for c in outcome.clients] == [("accepted", digest)]
         assert dict(outcome.refused) == {}
+
+
+class Waits(combiner_pb2_grpc.CombinerServicer):
+    """Takes every result, and notes how long its client would have waited."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def Attach(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.CombinerCommand]:  # noqa: N802
+        raise AssertionError("nobody attaches here")
+
+    async def Submit(self, request: pb.TaskResult, context: Any) -> pb.Receipt:  # noqa: N802
+        self.seconds.append(context.time_remaining())
+        return pb.Receipt(accepted=True)
+
+
+async def test_a_client_waits_longer_for_the_receipt_of_a_larger_update(tmp_path: Path) -> None:
+    """The combiner reads it through first: five gigabytes from a slow disk take more than a minute."""
+    server, waits, link, large = new_server(), Waits(), Link(), tmp_path / "update"
+    combiner_pb2_grpc.add_CombinerServicer_to_server(waits, server)
+    address = f"127.0.0.1:{await listen(server, '127.0.0.1', 0)}"
+    large.touch()
+    os.truncate(large, 5_000_000_000)  # it takes no room
+    try:
+        async with dial(address) as channel:
+            link.connect(Connection(address, channel, asyncio.Queue()))
+            transfers = Transfers(link, identity="c", min_rate_bytes_s=35_000)
+            for upload in (None, Upload(large, "0" * 64)):
+                assert await transfers.submit(pb.TaskResult(), upload=upload, give_up=lambda: True)
+    finally:
+        await server.stop(None)
+    assert waits.seconds[0] <= 60 < 5_000_000_000 / 20e6 < waits.seconds[1]

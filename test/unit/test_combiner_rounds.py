@@ -13,6 +13,7 @@ import pytest
 
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
+from fedn.combiner.round import Order, Round
 from fedn.errors import (
     CombinerDraining,
     Conflict,
@@ -72,6 +73,42 @@ async def test_a_round_sums_its_updates_by_their_examples(tmp_path: Path) -> Non
         outcome = await laid.outcome()
         assert outcome.weight == 4
         assert await mean_of(laid, outcome) == 4.0
+
+
+async def test_an_outcome_tells_the_seconds_of_each_phase(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        (hand,) = await arrive(laid, "a")
+        await laid.start("a")
+        await train(laid, hand, 1.0)
+        outcome = await laid.outcome()
+        assert set(outcome.phase_s) == {"stage", "collect", "fold", "publish"}
+        assert all(seconds >= 0 for seconds in outcome.phase_s.values())
+
+
+async def test_who_works_is_told_in_a_report_and_not_each_second_to_the_reducer(tmp_path: Path) -> None:
+    """It would send the names of a thousand clients again and again: what the reducer moves must not grow with them."""
+    async with table(tmp_path) as laid:
+        await arrive(laid, "a", "b")
+        await laid.start("a", "b")
+        await laid.hand("a").task()
+        async for progress in laid.control.AwaitRound(control.AwaitRoundRequest(term=1, round_id="r1")):
+            assert (progress.participants, list(progress.busy)) == (2, [])
+            break
+        report = await laid.control.Report(control.ReportRequest())
+        assert list(report.rounds[0].progress.busy) == ["a", "b"]
+
+
+def test_the_seconds_of_a_phase_are_from_its_beginning_to_the_next_ones() -> None:
+    now = 0.0
+    order = Order("r1", "s", 1, "train", 1, "m", 1, "p", 1, {}, 1.0, 0, "{}")
+    round_ = Round(order, clock=lambda: now)
+    for seconds, phase in ((1.0, "collect"), (10.0, "fold"), (100.0, "publish")):
+        now += seconds
+        round_.enter(phase)
+    now += 1000.0
+    round_.finish()
+    assert round_.outcome is not None
+    assert dict(round_.outcome.phase_s) == {"stage": 1.0, "collect": 10.0, "fold": 100.0, "publish": 1000.0}
 
 
 async def test_a_validation_round_collects_metrics_and_has_no_model(tmp_path: Path) -> None:

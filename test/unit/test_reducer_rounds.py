@@ -14,11 +14,12 @@ import pytest
 import fedn.reducer.round as round_module
 from fedn.errors import CombinerUnreachable, Conflict, FednError, NotFound, QuorumNotMet, StaleTerm, UpdateRefused
 from fedn.model.safetensors import write_model
-from fedn.reducer.answers import check_outcome, client_lines, weighted_metrics
+from fedn.reducer.answers import check_outcome, client_lines, phase_seconds, weighted_metrics
 from fedn.reducer.conduct import fetch
 from fedn.reducer.participants import ConnectedClient
 from fedn.reducer.round import RoundRun
 from fedn.reducer.trail import Commit
+from fedn.reducer.views import round_line
 from fedn.trail.walk import verify
 from fedn.wire.v1 import control_pb2 as control
 from test.unit.reducer_bench import fails, hangs, learns, reducer, soon
@@ -50,6 +51,24 @@ async def test_a_lineage_that_was_begun_meanwhile_fails_the_round_with_this_reas
             await soon(laid.round(plan).run())
         assert (laid.document()["status"], laid.document()["code"]) == ("failed", "conflict")
         assert verify(laid.desk.trail.records(), laid.desk).lineages == 2
+
+
+async def test_a_round_document_tells_the_seconds_of_its_phases(tmp_path: Path) -> None:
+    async with reducer(tmp_path, combiners=("a", "b")) as laid:
+        clients = [await laid.client("c0", "a", learns(2.0)), await laid.client("c1", "b", learns(4.0))]
+        await soon(laid.round(laid.plan(*clients)).run())
+        document = laid.document()
+        assert set(document["phases"]) == {"stage", "collect", "fold", "publish", "reduce", "commit"}
+        assert 0 < document["phases"]["collect"] <= document["seconds"]
+        validation = {"kind": "validate", "round": 1, "seconds": 7.0, "metrics": {}}
+        assert round_line(document, validation)["phases"] == document["phases"] | {"validate": 7.0}
+
+
+def test_a_phase_takes_as_long_as_at_the_slowest_combiner() -> None:
+    outcomes = {
+        k: control.RoundOutcome(phase_s=v) for k, v in (("a", {"fold": 1.0}), ("b", {"fold": 2.0, "stage": 3.0}))
+    }
+    assert phase_seconds(outcomes) == {"fold": 2.0, "stage": 3.0}
 
 
 async def test_the_quorum_is_counted_over_all_combiners(tmp_path: Path) -> None:

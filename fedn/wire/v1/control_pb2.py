@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64n/wire/v1/control.proto\x12\x07\x66\x65\x64n.v1\"N\n\x0bParticipant\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x10\n\x08settings\x18\x04 \x01(\t\"\xbe\x02\n\x11StartRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12 \n\x04kind\x18\x05 \x01(\x0e\x32\x12.fedn.v1.RoundKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nmodel_size\x18\x07 \x01(\x04\x12\x0f\n\x07package\x18\x08 \x01(\t\x12\x14\n\x0cpackage_size\x18\t \x01(\x04\x12*\n\x0cparticipants\x18\n \x03(\x0b\x32\x14.fedn.v1.Participant\x12\x17\n\x0fround_timeout_s\x18\x0b \x01(\x01\x12\x14\n\x0csession_seed\x18\x0c \x01(\r\x12\x10\n\x08settings\x18\r \x01(\t\x12\r\n\x05\x65poch\x18\x0e \x01(\r\"\x11\n\x0fStartRoundReply\"3\n\x11\x41waitRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\"\x8c\x01\n\rRoundProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x01(\r\x12\x10\n\x08\x61nswered\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x03(\t\x12&\n\x07outcome\x18\x06 \x01(\x0b\x32\x15.fedn.v1.RoundOutcome\"\xe9\x01\n\x0cRoundOutcome\x12\x0b\n\x03sum\x18\x01 \x01(\t\x12\x10\n\x08sum_size\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x04\x12\'\n\x07\x63lients\x18\x04 \x03(\x0b\x32\x16.fedn.v1.ClientOutcome\x12\x33\n\x07refused\x18\x05 \x03(\x0b\x32\".fedn.v1.RoundOutcome.RefusedEntry\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x90\x02\n\rClientOutcome\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x05 \x01(\t\x12\x0e\n\x06update\x18\x06 \x01(\t\x12\x14\n\x0cnum_examples\x18\x07 \x01(\x03\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.fedn.v1.ClientOutcome.MetricsEntry\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x0c\n\x04size\x18\n \x01(\x04\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x11\x41\x62ortRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"D\n\x0f\x45ndRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x11\n\tcommitted\x18\x03 \x01(\x08\"\x0f\n\rEndRoundReply\"\x0f\n\rReportRequest\"\x90\x01\n\x0bReportReply\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12(\n\x07\x63lients\x18\x02 \x03(\x0b\x32\x17.fedn.v1.AttachedClient\x12%\n\x06rounds\x18\x03 \x03(\x0b\x32\x15.fedn.v1.RunningRound\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x0c\n\x04late\x18\x05 \x01(\x04\"J\n\x0cRunningRound\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x16.fedn.v1.RoundProgress\"\x82\x01\n\x0e\x41ttachedClient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x0c\n\x04\x63pus\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t*n\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_KIND_TRAIN\x10\x01\x12\x17\n\x13ROUND_KIND_VALIDATE\x10\x02\x12\x16\n\x12ROUND_KIND_PREDICT\x10\x03\x32\xcb\x02\n\x07\x43ontrol\x12\x42\n\nStartRound\x12\x1a.fedn.v1.StartRoundRequest\x1a\x18.fedn.v1.StartRoundReply\x12\x42\n\nAwaitRound\x12\x1a.fedn.v1.AwaitRoundRequest\x1a\x16.fedn.v1.RoundProgress0\x01\x12\x42\n\nAbortRound\x12\x1a.fedn.v1.AbortRoundRequest\x1a\x18.fedn.v1.AbortRoundReply\x12<\n\x08\x45ndRound\x12\x18.fedn.v1.EndRoundRequest\x1a\x16.fedn.v1.EndRoundReply\x12\x36\n\x06Report\x12\x16.fedn.v1.ReportRequest\x1a\x14.fedn.v1.ReportReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x64n/wire/v1/control.proto\x12\x07\x66\x65\x64n.v1\"N\n\x0bParticipant\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04part\x18\x02 \x01(\r\x12\x0c\n\x04seed\x18\x03 \x01(\r\x12\x10\n\x08settings\x18\x04 \x01(\t\"\xbe\x02\n\x11StartRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\r\n\x05round\x18\x04 \x01(\r\x12 \n\x04kind\x18\x05 \x01(\x0e\x32\x12.fedn.v1.RoundKind\x12\r\n\x05model\x18\x06 \x01(\t\x12\x12\n\nmodel_size\x18\x07 \x01(\x04\x12\x0f\n\x07package\x18\x08 \x01(\t\x12\x14\n\x0cpackage_size\x18\t \x01(\x04\x12*\n\x0cparticipants\x18\n \x03(\x0b\x32\x14.fedn.v1.Participant\x12\x17\n\x0fround_timeout_s\x18\x0b \x01(\x01\x12\x14\n\x0csession_seed\x18\x0c \x01(\r\x12\x10\n\x08settings\x18\r \x01(\t\x12\r\n\x05\x65poch\x18\x0e \x01(\r\"\x11\n\x0fStartRoundReply\"3\n\x11\x41waitRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\"\x8c\x01\n\rRoundProgress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x14\n\x0cparticipants\x18\x02 \x01(\r\x12\x10\n\x08\x61nswered\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x03(\t\x12&\n\x07outcome\x18\x06 \x01(\x0b\x32\x15.fedn.v1.RoundOutcome\"\xcc\x02\n\x0cRoundOutcome\x12\x0b\n\x03sum\x18\x01 \x01(\t\x12\x10\n\x08sum_size\x18\x02 \x01(\x04\x12\x0e\n\x06weight\x18\x03 \x01(\x04\x12\'\n\x07\x63lients\x18\x04 \x03(\x0b\x32\x16.fedn.v1.ClientOutcome\x12\x33\n\x07refused\x18\x05 \x03(\x0b\x32\".fedn.v1.RoundOutcome.RefusedEntry\x12\x0c\n\x04\x63ode\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x32\n\x07phase_s\x18\x08 \x03(\x0b\x32!.fedn.v1.RoundOutcome.PhaseSEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a-\n\x0bPhaseSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x90\x02\n\rClientOutcome\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x0bstderr_tail\x18\x05 \x01(\t\x12\x0e\n\x06update\x18\x06 \x01(\t\x12\x14\n\x0cnum_examples\x18\x07 \x01(\x03\x12\x34\n\x07metrics\x18\x08 \x03(\x0b\x32#.fedn.v1.ClientOutcome.MetricsEntry\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x0c\n\x04size\x18\n \x01(\x04\x1a.\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x11\x41\x62ortRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x11\n\x0f\x41\x62ortRoundReply\"D\n\x0f\x45ndRoundRequest\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08round_id\x18\x02 \x01(\t\x12\x11\n\tcommitted\x18\x03 \x01(\x08\"\x0f\n\rEndRoundReply\"\x0f\n\rReportRequest\"\x90\x01\n\x0bReportReply\x12\x10\n\x08\x63ombiner\x18\x01 \x01(\t\x12(\n\x07\x63lients\x18\x02 \x03(\x0b\x32\x17.fedn.v1.AttachedClient\x12%\n\x06rounds\x18\x03 \x03(\x0b\x32\x15.fedn.v1.RunningRound\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12\x0c\n\x04late\x18\x05 \x01(\x04\"J\n\x0cRunningRound\x12\x10\n\x08round_id\x18\x01 \x01(\t\x12(\n\x08progress\x18\x02 \x01(\x0b\x32\x16.fedn.v1.RoundProgress\"\x82\x01\n\x0e\x41ttachedClient\x12\x11\n\tclient_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04part\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x0c\n\x04\x63pus\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07version\x18\x07 \x01(\t*n\n\tRoundKind\x12\x1a\n\x16ROUND_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10ROUND_KIND_TRAIN\x10\x01\x12\x17\n\x13ROUND_KIND_VALIDATE\x10\x02\x12\x16\n\x12ROUND_KIND_PREDICT\x10\x03\x32\xcb\x02\n\x07\x43ontrol\x12\x42\n\nStartRound\x12\x1a.fedn.v1.StartRoundRequest\x1a\x18.fedn.v1.StartRoundReply\x12\x42\n\nAwaitRound\x12\x1a.fedn.v1.AwaitRoundRequest\x1a\x16.fedn.v1.RoundProgress0\x01\x12\x42\n\nAbortRound\x12\x1a.fedn.v1.AbortRoundRequest\x1a\x18.fedn.v1.AbortRoundReply\x12<\n\x08\x45ndRound\x12\x18.fedn.v1.EndRoundRequest\x1a\x16.fedn.v1.EndRoundReply\x12\x36\n\x06Report\x12\x16.fedn.v1.ReportRequest\x1a\x14.fedn.v1.ReportReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROUNDOUTCOME_REFUSEDENTRY']._loaded_options = None
   _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_options = b'8\001'
+  _globals['_ROUNDOUTCOME_PHASESENTRY']._loaded_options = None
+  _globals['_ROUNDOUTCOME_PHASESENTRY']._serialized_options = b'8\001'
   _globals['_CLIENTOUTCOME_METRICSENTRY']._loaded_options = None
   _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_ROUNDKIND']._serialized_start=1714
-  _globals['_ROUNDKIND']._serialized_end=1824
+  _globals['_ROUNDKIND']._serialized_start=1813
+  _globals['_ROUNDKIND']._serialized_end=1923
   _globals['_PARTICIPANT']._serialized_start=39
   _globals['_PARTICIPANT']._serialized_end=117
   _globals['_STARTROUNDREQUEST']._serialized_start=120
@@ -48,29 +50,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROUNDPROGRESS']._serialized_start=513
   _globals['_ROUNDPROGRESS']._serialized_end=653
   _globals['_ROUNDOUTCOME']._serialized_start=656
-  _globals['_ROUNDOUTCOME']._serialized_end=889
-  _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_start=843
-  _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_end=889
-  _globals['_CLIENTOUTCOME']._serialized_start=892
-  _globals['_CLIENTOUTCOME']._serialized_end=1164
-  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_start=1118
-  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_end=1164
-  _globals['_ABORTROUNDREQUEST']._serialized_start=1166
-  _globals['_ABORTROUNDREQUEST']._serialized_end=1233
-  _globals['_ABORTROUNDREPLY']._serialized_start=1235
-  _globals['_ABORTROUNDREPLY']._serialized_end=1252
-  _globals['_ENDROUNDREQUEST']._serialized_start=1254
-  _globals['_ENDROUNDREQUEST']._serialized_end=1322
-  _globals['_ENDROUNDREPLY']._serialized_start=1324
-  _globals['_ENDROUNDREPLY']._serialized_end=1339
-  _globals['_REPORTREQUEST']._serialized_start=1341
-  _globals['_REPORTREQUEST']._serialized_end=1356
-  _globals['_REPORTREPLY']._serialized_start=1359
-  _globals['_REPORTREPLY']._serialized_end=1503
-  _globals['_RUNNINGROUND']._serialized_start=1505
-  _globals['_RUNNINGROUND']._serialized_end=1579
-  _globals['_ATTACHEDCLIENT']._serialized_start=1582
-  _globals['_ATTACHEDCLIENT']._serialized_end=1712
-  _globals['_CONTROL']._serialized_start=1827
-  _globals['_CONTROL']._serialized_end=2158
+  _globals['_ROUNDOUTCOME']._serialized_end=988
+  _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_start=895
+  _globals['_ROUNDOUTCOME_REFUSEDENTRY']._serialized_end=941
+  _globals['_ROUNDOUTCOME_PHASESENTRY']._serialized_start=943
+  _globals['_ROUNDOUTCOME_PHASESENTRY']._serialized_end=988
+  _globals['_CLIENTOUTCOME']._serialized_start=991
+  _globals['_CLIENTOUTCOME']._serialized_end=1263
+  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_start=1217
+  _globals['_CLIENTOUTCOME_METRICSENTRY']._serialized_end=1263
+  _globals['_ABORTROUNDREQUEST']._serialized_start=1265
+  _globals['_ABORTROUNDREQUEST']._serialized_end=1332
+  _globals['_ABORTROUNDREPLY']._serialized_start=1334
+  _globals['_ABORTROUNDREPLY']._serialized_end=1351
+  _globals['_ENDROUNDREQUEST']._serialized_start=1353
+  _globals['_ENDROUNDREQUEST']._serialized_end=1421
+  _globals['_ENDROUNDREPLY']._serialized_start=1423
+  _globals['_ENDROUNDREPLY']._serialized_end=1438
+  _globals['_REPORTREQUEST']._serialized_start=1440
+  _globals['_REPORTREQUEST']._serialized_end=1455
+  _globals['_REPORTREPLY']._serialized_start=1458
+  _globals['_REPORTREPLY']._serialized_end=1602
+  _globals['_RUNNINGROUND']._serialized_start=1604
+  _globals['_RUNNINGROUND']._serialized_end=1678
+  _globals['_ATTACHEDCLIENT']._serialized_start=1681
+  _globals['_ATTACHEDCLIENT']._serialized_end=1811
+  _globals['_CONTROL']._serialized_start=1926
+  _globals['_CONTROL']._serialized_end=2257
 # @@protoc_insertion_point(module_scope)

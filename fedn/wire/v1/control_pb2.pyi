@@ -91,7 +91,7 @@ class RoundProgress(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., participants: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., busy: _Optional[_Iterable[str]] = ..., outcome: _Optional[_Union[RoundOutcome, _Mapping]] = ...) -> None: ...
 
 class RoundOutcome(_message.Message):
-    __slots__ = ("sum", "sum_size", "weight", "clients", "refused", "code", "reason")
+    __slots__ = ("sum", "sum_size", "weight", "clients", "refused", "code", "reason", "phase_s")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +99,13 @@ class RoundOutcome(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class PhaseSEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     SUM_FIELD_NUMBER: _ClassVar[int]
     SUM_SIZE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -106,6 +113,7 @@ class RoundOutcome(_message.Message):
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PHASE_S_FIELD_NUMBER: _ClassVar[int]
     sum: str
     sum_size: int
     weight: int
@@ -113,7 +121,8 @@ class RoundOutcome(_message.Message):
     refused: _containers.ScalarMap[str, int]
     code: str
     reason: str
-    def __init__(self, sum: _Optional[str] = ..., sum_size: _Optional[int] = ..., weight: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[ClientOutcome, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    phase_s: _containers.ScalarMap[str, float]
+    def __init__(self, sum: _Optional[str] = ..., sum_size: _Optional[int] = ..., weight: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[ClientOutcome, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., phase_s: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class ClientOutcome(_message.Message):
     __slots__ = ("client_id", "status", "code", "reason", "stderr_tail", "update", "num_examples", "metrics", "seconds", "size")
