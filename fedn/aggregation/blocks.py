@@ -92,19 +92,30 @@ class Layout:
 
 
 class Source:
-    """A model file, read by blocks. It holds no open file, so that a fold of many needs no descriptors."""
+    """A model file, read by blocks. It holds no open file, so that a fold of many needs no descriptors.
 
-    def __init__(self, model: ModelFile, layout: Layout) -> None:
+    Its F32 tensors may be in ``wire``, another float type (`fedn.model.narrow`); then blocks of F32 are in that.
+    """
+
+    def __init__(self, model: ModelFile, layout: Layout, *, wire: str = "F32") -> None:
         self._path = model.path
         self._layout = layout
+        self._wire = wire
         self._data_start = model.data_start
         self._begins = layout.offsets  # shared by all that are canonical
-        if model.offsets != layout.schema.offsets:
+        if wire != "F32":
+            at = {spec.name: offset for spec, offset in zip(model.schema.tensors, model.offsets, strict=True)}
+            self._begins = np.array([at[layout.schema.tensors[place].name] for place in layout.tensors], np.int64)
+        elif model.offsets != layout.schema.offsets:
             self._begins = np.array([model.offsets[place] for place in layout.tensors], np.int64)
 
+    def dtype(self, block: Block) -> str:
+        """In which dtype the block's elements are read."""
+        return self._wire if block.dtype == "F32" else block.dtype
+
     def read(self, block: Block, buffer: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """The block's elements in the model's dtype, in the first bytes of ``buffer``."""
-        dtype = DTYPES[block.dtype]
+        """The block's elements in the file's dtype, in the first bytes of ``buffer``."""
+        dtype = DTYPES[self.dtype(block)]
         data = buffer[: len(block) * dtype.itemsize]
         with descriptor_of(self._path) as descriptor:
             for begin, offset, size in self._spans(block, dtype.itemsize):

@@ -28,6 +28,7 @@ class Upload:
 
     path: Path
     digest: str
+    zstd: bool = False
 
 
 class Transfers:
@@ -40,8 +41,8 @@ class Transfers:
         self._renews = renews  # the token: one that is refused is waited out
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
 
-    async def fetch(self, digest: str, size: int, destination: Path, *, give_up: GiveUp) -> None:
-        """Download a blob unless it is there."""
+    async def fetch(self, digest: str, size: int, destination: Path, *, zstd: bool = False, give_up: GiveUp) -> None:
+        """Download a blob unless it is there; ``zstd`` if its chunks may come as frames."""
         if destination.exists():
             return
 
@@ -52,14 +53,15 @@ class Transfers:
                 digest=digest,
                 size=size,
                 destination=destination,
+                zstd=zstd,
                 settings=self._settings,
                 moved=self._count,
             )
 
         await self._persist(attempt, give_up)
 
-    async def upload(self, path: Path, digest: str, round_id: str, *, give_up: GiveUp) -> None:
-        """Upload an update, or predictions."""
+    async def upload(self, path: Path, digest: str, round_id: str, *, zstd: bool = False, give_up: GiveUp) -> None:
+        """Upload an update, or predictions; with ``zstd`` as frames."""
 
         async def attempt() -> None:
             channel = await self._link.channel()
@@ -69,6 +71,7 @@ class Transfers:
                 digest=digest,
                 round_id=round_id,
                 client_id=self._identity,
+                zstd=zstd,
                 settings=self._settings,
                 moved=self._count,
             )
@@ -89,7 +92,7 @@ class Transfers:
                     receipt.CopyFrom(await stub.Submit(result, timeout=SUBMIT_DEADLINE_S))
             except NotFound as error:
                 if upload is not None:
-                    await self.upload(upload.path, upload.digest, result.round_id, give_up=give_up)
+                    await self.upload(upload.path, upload.digest, result.round_id, zstd=upload.zstd, give_up=give_up)
                 raise Unavailable(error.reason) from error
 
         try:

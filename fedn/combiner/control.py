@@ -91,4 +91,5 @@ def attached_client(seat: Seat) -> control.AttachedClient:
         cpus=seat.hello.profile.cpus,
         memory_bytes=seat.hello.profile.memory_bytes,
         version=seat.hello.profile.version,
+        encodings=seat.hello.encodings,
     )

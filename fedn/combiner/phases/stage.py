@@ -1,4 +1,7 @@
-"""Stage: end former rounds, have the model and the package, know the schema, take up what the journal holds."""
+"""Stage: end former rounds, have the model and the package, know the schema, take up what the journal holds.
+
+In a session with a `wire_dtype` the model is rounded to it once, for all clients (docs/encoding.md).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 
 from fedn.combiner.phases import Phase
 from fedn.combiner.phases.collect import Collect
-from fedn.combiner.round import Answer, Round
+from fedn.combiner.round import Answer, Round, WireModel
 from fedn.combiner.tools import Tools
 from fedn.errors import NotFound
-from fedn.model.safetensors import open_model
+from fedn.model.narrow import convert, narrowed, native
+from fedn.model.safetensors import ModelFile, open_model
 from fedn.model.schema import Schema
 
 
@@ -33,12 +37,24 @@ class Stage:
         path = self.tools.shelf.find(order.model)
         if path is None or self.tools.shelf.find(order.package) is None:
             raise NotFound("the round's model or package was not sent to this combiner")
-        self.round.schema, answers = await asyncio.to_thread(self._open, path)
+        answers = await asyncio.to_thread(self._open, path)
         self.round.take_up(answers)
         return Collect(self.round, self.tools)
 
-    def _open(self, model: Path) -> tuple[Schema, list[Answer]]:
-        schema = open_model(model).schema
+    def _open(self, path: Path) -> list[Answer]:
+        model, dtype = open_model(path), self.round.order.encoding.dtype
+        self.round.schema, self.round.update_schema = model.schema, narrowed(model.schema, dtype)
         if not self.tools.journal.begin(self.round.order):
             self.sweep()  # else clients may have uploaded for it what the journal does not have yet
-        return schema, self.tools.journal.answers(self.round.order.round_id)
+        if self.round.update_schema != model.schema:
+            self.round.wire_model = self._rounded(model, self.round.update_schema, dtype)
+        return self.tools.journal.answers(self.round.order.round_id)
+
+    def _rounded(self, model: ModelFile, schema: Schema, dtype: str) -> WireModel:
+        """Put the model in this dtype on the shelf. Raises BeyondWireDtype."""
+        out = self.tools.scratch / f"{self.round.order.round_id}.wire"
+        digest = convert(model, schema, out, synced=False)
+        size = out.stat().st_size
+        out.replace(self.tools.shelf.part(digest))
+        self.tools.shelf.keep(digest)
+        return WireModel(digest, size, tuple(native(model.schema, dtype)))
