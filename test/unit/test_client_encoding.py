@@ -1,0 +1,105 @@
+"""A client whose session asks for a 16-bit type and zstd: its scripts read and write float32 and know of nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedn.errors import BeyondWireDtype
+from fedn.model.safetensors import load_tensors
+from fedn.model.schema import DTYPES
+from fedn.wire.encodings import KNOWN
+from test.unit.client_bench import bench
+from test.unit.combiner_bench import table, until
+from test.unit.test_client_tasks import line
+
+ODD = 1 + 2.0**-20  # rounds to 1
+MODEL = {"w": np.full(5000, ODD, np.float32), "own": np.ones(2, DTYPES["BF16"])}
+
+
+async def test_a_client_says_what_it_can(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        set_up.live()
+        await set_up.attached()
+        (seat,) = laid.combiner.roster.attached()
+        assert tuple(seat.hello.encodings) == KNOWN
+
+
+@pytest.mark.parametrize("encodings", [("bfloat16",), ("bfloat16", "zstd"), ("zstd",)])
+async def test_scripts_read_and_write_float32_and_the_wire_has_the_sessions_type(
+    tmp_path: Path, encodings: tuple[str, ...]
+) -> None:
+    rounds = "bfloat16" in encodings
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await set_up.stage(laid, MODEL)
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", settings=set_up.settings(), encodings=encodings)
+        trained = await line(set_up)
+        assert trained.status == "accepted", trained
+        update = laid.combiner.shelf.find(trained.update)
+        assert update is not None
+        sent = load_tensors(update)
+        assert sent["w"].dtype == (DTYPES["BF16"] if rounds else np.float32)
+        assert sent["own"].dtype == DTYPES["BF16"]
+        models = tmp_path / "client" / "models"
+        (given,) = models.glob("*.wide" if rounds else "*")
+        model = load_tensors(given)
+        assert model["w"].dtype == np.float32
+        assert set(model["w"].tolist()) == {1.0 if rounds else ODD}
+        await laid.start("c0", round_id="r2", kind="VALIDATE", settings=set_up.settings(), encodings=encodings)
+        assert (await line(set_up, "r2")).status == "accepted"
+
+
+async def test_an_update_that_is_finished_is_sent_and_not_trained_again_after_a_restart(tmp_path: Path) -> None:
+    """I1"""
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await set_up.stage(laid, MODEL)
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", "c1", settings=set_up.settings(), encodings=["bfloat16", "zstd"])
+        await until(lambda: "c0" in laid.combiner.rounds.get("r1").answers)
+        accepted = laid.combiner.rounds.get("r1").answers.pop("c0")  # as if its combiner had never had it
+        await set_up.die()
+        set_up.live()
+        await set_up.attached()
+        await until(lambda: "c0" in laid.combiner.rounds.get("r1").answers)
+        assert [run["kind"] for run in set_up.runs] == ["train"]
+        again = laid.combiner.rounds.get("r1").answers["c0"]
+        assert again.update == accepted.update
+
+
+async def test_a_widened_model_is_made_again_after_a_start(tmp_path: Path) -> None:
+    """A power failure may have cut it short, and nobody knows its digest."""
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await set_up.stage(laid, MODEL)
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", settings=set_up.settings(), encodings=["bfloat16"])
+        await line(set_up)
+        await set_up.die()
+        (wide,) = (tmp_path / "client" / "models").glob("*.wide")
+        whole = wide.read_bytes()
+        wide.write_bytes(whole[:100])
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", round_id="r2", kind="VALIDATE", settings=set_up.settings(), encodings=["bfloat16"])
+        assert (await line(set_up, "r2")).status == "accepted"
+        assert wide.read_bytes() == whole
+
+
+async def test_a_value_beyond_the_range_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:
+    """The puppet makes the last byte of the file 7: the float32 after it is 2^-113, unless it was 0x7f already."""
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        # 0x7f7fffff is beyond bfloat16, and would be refused at once; this one becomes 0x077fffff in float16's range
+        await set_up.stage(laid, {"w": np.array([2.0, 70_000.0], np.float32)})
+        set_up.live()
+        await set_up.attached()
+        await laid.start("c0", settings=set_up.settings(), encodings=["zstd"])
+        await line(set_up)
+        # the same update, in a round that travels in float16
+        command = laid.combiner.roster.attached()[0].task
+        assert command is None
+    assert BeyondWireDtype.code == "beyond_wire_dtype"
