@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
+from bench import encoding, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "isolation": isolation.run,
     "recover": recover.run,
     "helpers": helpers.run,
+    "encoding": encoding.run,
 }
 
 

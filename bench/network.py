@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,10 +39,10 @@ def reducer_process(processes: Processes, folder: Path, port: int) -> Child:
     return processes.start("reducer", ["run", "reducer", "--port", str(port), "--dir", str(folder)], os.environ)
 
 
-def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0) -> Child:
+def combiner(processes: Processes, folder: Path, *, reducer: str, port: int = 0, options: Sequence[str] = ()) -> Child:
     """A combiner that starts."""
     where = ["--reducer", reducer, "--dir", str(folder), "--port", str(port), "--name", folder.name]
-    return processes.start(folder.name, ["run", "combiner", *where], os.environ)
+    return processes.start(folder.name, ["run", "combiner", *where, *options], os.environ)
 
 
 def wait_until(it_holds: Callable[[], bool], processes: Processes) -> None:

@@ -61,7 +61,7 @@
     │   └── DigestMismatch             the bytes are not those that were announced
     ├── RoundFailed                a round ended without a model
     │   └── QuorumNotMet               fewer updates than clients_required
-    │       └── EncodingUnsupported        too few clients can the session's wire_dtype or compression
+    │       └── EncodingUnsupported        too few clients know the session's wire_dtype or compression
     ├── TaskFailed                 a client could not do what it was asked
     │   ├── EnvironmentFailed          the package's virtual environment could not be made
     │   ├── EntryPointMissing          the package names no such entry point
@@ -587,7 +587,7 @@ class QuorumNotMet(RoundFailed):
 
 
 class EncodingUnsupported(QuorumNotMet):
-    """Too few of the connected clients can the session's wire_dtype or compression."""
+    """Too few of the connected clients know the session's wire_dtype or compression."""
 
     code = "encoding_unsupported"
     remedy = "Upgrade FEDn where the clients run, or start the session without the option."

@@ -1,4 +1,4 @@
-"""Whether enough clients are there for a session, and who is there but cannot what it asks (docs/encoding.md)."""
+"""Whether enough clients are there for a session, and who does not know what it asks for (docs/encoding.md)."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ class Attendance:
     @property
     def reason(self) -> str:
         """What is missing, in words."""
-        missing = f"{self.able} of {self.required} required clients are connected"
         if not self.unable:
-            return missing
+            return f"{self.able} of {self.required} required clients are connected"
         names = ", ".join(self.unable[:NAMED]) + (", …" if len(self.unable) > NAMED else "")
-        return f"{missing} that can {' and '.join(self.encodings)}; {len(self.unable)} cannot: {names}"
+        what = " and ".join(self.encodings)
+        missing = f"{self.able} of {self.required} required clients that know {what} are connected"
+        return f"{missing}; {len(self.unable)} do not know it: {names}"
 
     def failure(self, reason: str) -> FednError:
         """The error of a session whose time to wait is over."""

@@ -20,7 +20,7 @@ class ConnectedClient:
     name: str
     part: int
     combiner: str
-    encodings: frozenset[str] = field(default=frozenset(), compare=False)  # which it can
+    encodings: frozenset[str] = field(default=frozenset(), compare=False)  # that it knows
 
     def can(self, encodings: Iterable[str]) -> bool:
         """Whether it can take part in a session that asks for these."""

@@ -87,14 +87,12 @@ def warnings(desk: Desk, session: dict[str, Any]) -> list[str]:
 
 
 def left_out(session: dict[str, Any], seen: Sequence[Seen]) -> list[str]:
-    """Who is connected and takes no part, because its FEDn cannot what the session asks."""
+    """Who is connected and takes no part, because its FEDn does not know what the session asks for."""
     encodings = SessionConfig.parse(session["config"]).encodings
     there = {client.client_id: client for combiner in seen for client in combiner.clients()}
     unable = sorted(unfit(there.values(), encodings), key=lambda client: client.name)
-    return [
-        f"client {client.name} takes no part: it cannot {' and '.join(sorted(set(encodings) - client.encodings))}"
-        for client in unable[:WARNINGS]
-    ]
+    lacks = [(client.name, " and ".join(sorted(set(encodings) - client.encodings))) for client in unable]
+    return [f"client {name} takes no part: its FEDn does not know {what}" for name, what in lacks[:WARNINGS]]
 
 
 def rounds_view(desk: Desk, session_id: str) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """In which form models and updates travel between a combiner and its clients: docs/encoding.md.
 
-A session asks for encodings by name, a client says which it can, and takes part only if it can all of them.
+A session asks for encodings by name, a client says which it knows, and takes part only if it knows all of them.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import bench.__main__ as command
-from bench import fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
+from bench import encoding, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 from bench.round import main as round_command
 
@@ -39,6 +39,14 @@ def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:
     told = json.loads(found.read_text())
     assert {"seconds_median", "floor_seconds", "raw_floor_seconds", "ratio_to_floor", "peers"} <= told.keys()
     assert set(told["peak_mb"]) == {"reducer", "combiner", "client"}
+
+
+def test_encoding_runs() -> None:
+    forms = [("float32", "none"), ("float16", "zstd")]
+    figures = {f.name: f.value for f in encoding.run(clients=1, rounds=1, seeds=1, forms=forms)}
+    assert figures["float16 + zstd, up"] < 0.6 * figures["float32, up"]
+    assert figures["float16 + zstd, down"] < 0.6 * figures["float32, down"]
+    assert 0 < figures["float32, accuracy"] <= 1
 
 
 def test_recover_runs() -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fedn.errors import BeyondWireDtype
-from fedn.model.safetensors import load_tensors
+from fedn.client.encoding import for_the_wire
+from fedn.client.transfers import Transfers
+from fedn.errors import BeyondWireDtype, OutputInvalid
+from fedn.model.safetensors import digest_of, load_tensors, write_model
 from fedn.model.schema import DTYPES
 from fedn.wire.encodings import KNOWN
+from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.client_bench import bench
 from test.unit.combiner_bench import table, until
 from test.unit.test_client_tasks import line
@@ -53,22 +57,30 @@ async def test_scripts_read_and_write_float32_and_the_wire_has_the_sessions_type
         assert (await line(set_up, "r2")).status == "accepted"
 
 
-async def test_an_update_that_is_finished_is_sent_and_not_trained_again_after_a_restart(tmp_path: Path) -> None:
-    """I1"""
+async def test_an_update_that_is_finished_is_sent_and_not_trained_again_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I1: what is kept on disk is the update as it is sent."""
+
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, MODEL)
+        with monkeypatch.context() as patch:
+            patch.setattr(Transfers, "upload", never)
+            set_up.live()
+            await set_up.attached()
+            await laid.start("c0", settings=set_up.settings(), encodings=["bfloat16", "zstd"])
+            tasks = tmp_path / "client" / "tasks"
+            await until(lambda: list(tasks.glob("*/result.json")))
+            await set_up.die()
+        (kept,) = tasks.glob("*/run-*/update")
+        assert not kept.with_name("out").exists()
         set_up.live()
-        await set_up.attached()
-        await laid.start("c0", "c1", settings=set_up.settings(), encodings=["bfloat16", "zstd"])
-        await until(lambda: "c0" in laid.combiner.rounds.get("r1").answers)
-        accepted = laid.combiner.rounds.get("r1").answers.pop("c0")  # as if its combiner had never had it
-        await set_up.die()
-        set_up.live()
-        await set_up.attached()
-        await until(lambda: "c0" in laid.combiner.rounds.get("r1").answers)
+        sent = await line(set_up)
+        assert (sent.status, sent.update) == ("accepted", digest_of(kept))
         assert [run["kind"] for run in set_up.runs] == ["train"]
-        again = laid.combiner.rounds.get("r1").answers["c0"]
-        assert again.update == accepted.update
 
 
 async def test_a_widened_model_is_made_again_after_a_start(tmp_path: Path) -> None:
@@ -90,16 +102,17 @@ async def test_a_widened_model_is_made_again_after_a_start(tmp_path: Path) -> No
         assert wide.read_bytes() == whole
 
 
-async def test_a_value_beyond_the_range_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:
-    """The puppet makes the last byte of the file 7: the float32 after it is 2^-113, unless it was 0x7f already."""
-    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
-        # 0x7f7fffff is beyond bfloat16, and would be refused at once; this one becomes 0x077fffff in float16's range
-        await set_up.stage(laid, {"w": np.array([2.0, 70_000.0], np.float32)})
-        set_up.live()
-        await set_up.attached()
-        await laid.start("c0", settings=set_up.settings(), encodings=["zstd"])
-        await line(set_up)
-        # the same update, in a round that travels in float16
-        command = laid.combiner.roster.attached()[0].task
-        assert command is None
-    assert BeyondWireDtype.code == "beyond_wire_dtype"
+def test_a_value_beyond_the_range_is_an_error_that_names_the_tensor(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_model(out, {"w": np.array([2.0, -70_000.0], np.float32)})
+    with pytest.raises(BeyondWireDtype, match=r"^tensor 'w' has -70000 at \[1\], which float16 cannot hold$"):
+        for_the_wire(out, pb.RunTask(encodings=["float16"]))
+    assert for_the_wire(out, pb.RunTask(encodings=["zstd"])) == (out, digest_of(out))
+
+
+def test_what_is_no_model_is_invalid_output_in_any_encoding(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_bytes(b"garbage")
+    for asked in ([], ["float16"]):
+        with pytest.raises(OutputInvalid, match="not a model"):
+            for_the_wire(out, pb.RunTask(encodings=asked))
