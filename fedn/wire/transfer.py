@@ -91,10 +91,11 @@ async def download(
 ) -> None:
     """One attempt to fetch a blob of ``size`` bytes; ``destination`` appears when it is complete and verified.
 
-    With ``zstd`` its chunks may come as frames. It is not synced, since it can be fetched again: who finds it after a restart checks it first. What an
-    attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is told the
-    bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable (try again:
-    `until_done`), or the refusal; BadInput if the other end's blob has another size; FolderUnusable, DiskFull.
+    With ``zstd`` its chunks may come as frames. The file is not synced, since it can be fetched again: who finds it
+    after a restart checks it first. What an attempt got rests in ``<destination>.part``, and the next one goes on from
+    there. ``moved`` is told the bytes of each chunk that came in. Raises TransferFailed and its kinds or
+    CombinerUnreachable (try again: `until_done`), or the refusal; BadInput if the other end's blob has another size;
+    FolderUnusable, DiskFull.
     """
     part_path = destination.with_name(destination.name + ".part")
     try:
