@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -107,7 +107,13 @@ class SessionConfig:
 
 
 def _convert(key: str, kind: str, raw: Any) -> Any:
-    readers = {"int": _integer, "float": _number, "bool": _truth, "dict": _object, "str": str}
+    readers: dict[str, Callable[[Any], Any]] = {
+        "int": _integer,
+        "float": _number,
+        "bool": _truth,
+        "dict": _object,
+        "str": str,
+    }
     try:
         return readers[kind.split("[")[0].split(" ")[0]](raw)
     except (TypeError, ValueError) as error:

@@ -13,12 +13,14 @@ import pytest
 from fedn.aggregation.fedavg import fedavg
 from fedn.aggregation.fold import Contribution, check_update
 from fedn.aggregation.rounding import round_to_bits
+from fedn.combiner.phases import stage
 from fedn.errors import BadInput, BeyondWireDtype, NonFinite, SchemaMismatch
 from fedn.model.narrow import FLOAT_TYPES, convert, narrowed
 from fedn.model.safetensors import digest_of, load_tensors, open_model, write_model
 from fedn.model.schema import DTYPES
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
+from fedn.wire.v1 import control_pb2
 from test.unit.combiner_bench import Hand, Table, table
 from test.unit.reducer_bench import Client, reducer, soon
 
@@ -199,6 +201,34 @@ async def test_the_rounded_model_is_made_again_after_a_restart_and_swept_with_th
         await hand.command()
         await hand.task()
         assert laid.combiner.shelf.find(wire) is None
+
+
+async def test_the_round_after_a_validation_takes_over_its_rounded_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def counting(*given: Any, **more: Any) -> str:
+        made.append(convert(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(stage, "convert", counting)
+    async with table(tmp_path) as laid:
+        await laid.stage({"w": np.full(4, ODD, np.float32)})
+        hand = laid.hand("c0")
+        await hand.attach(encodings=["float16"])
+        for round_id, kind in (("v1", "VALIDATE"), ("r2", "TRAIN"), ("r3", "TRAIN")):
+            await laid.start("c0", round_id=round_id, kind=kind, encodings=["float16"])
+            task = await hand.task()
+            assert laid.combiner.shelf.find(task.wire_model) is not None
+            await hand.submit(round_id, failure=pb.Failure(code="internal", reason="a test"))
+            await laid.outcome(round_id)
+            await laid.control.EndRound(control_pb2.EndRoundRequest(term=1, round_id=round_id))
+            await hand.command()
+        assert made == [task.wire_model]
+        await laid.start("c0", round_id="r4", encodings=["bfloat16"])  # in another type it is another
+        another = (await hand.task()).wire_model
+        assert made[1:] == [another] != made[:1]
 
 
 async def sends(client: Client, task: pb.RunTask) -> None:

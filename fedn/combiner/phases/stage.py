@@ -47,7 +47,9 @@ class Stage:
         if not self.tools.journal.begin(self.round.order):
             self.sweep()  # else clients may have uploaded for it what the journal does not have yet
         if self.round.update_schema != model.schema:
-            self.round.wire_model = self._rounded(model, self.round.update_schema, dtype)
+            known = self.round.wire_model
+            if known is None or self.tools.shelf.find(known.digest) is None:
+                self.round.wire_model = self._rounded(model, self.round.update_schema, dtype)
         return self.tools.journal.answers(self.round.order.round_id)
 
     def _rounded(self, model: ModelFile, schema: Schema, dtype: str) -> WireModel:
