@@ -97,7 +97,12 @@ def _measure(
             model = place / f"seed-{seed}"
             write_seed(project, model, seed=seed, environ=one_thread(clients))
             for dtype, compression in forms:
-                options = {"wire_dtype": dtype, "compression": compression, "rounds": rounds, "seed": seed}
+                options: dict[str, Any] = {
+                    "wire_dtype": dtype,
+                    "compression": compression,
+                    "rounds": rounds,
+                    "seed": seed,
+                }
                 seen[dtype, compression].append(_train(api, counted, model, clients=clients, **options))
     return seen
 

@@ -102,11 +102,12 @@ class Source:
         self._layout = layout
         self._wire = wire
         self._data_start = model.data_start
+        self._canonical = model.offsets == model.schema.offsets
         self._begins = layout.offsets  # shared by all that are canonical
         if wire != "F32":
             at = {spec.name: offset for spec, offset in zip(model.schema.tensors, model.offsets, strict=True)}
             self._begins = np.array([at[layout.schema.tensors[place].name] for place in layout.tensors], np.int64)
-        elif model.offsets != layout.schema.offsets:
+        elif not self._canonical:
             self._begins = np.array([model.offsets[place] for place in layout.tensors], np.int64)
 
     def dtype(self, block: Block) -> str:
@@ -125,8 +126,10 @@ class Source:
     def _spans(self, block: Block, width: int) -> Iterator[tuple[int, int, int]]:
         """Contiguous parts: where they begin in the block and in the file's data, and how long; bytes."""
         layout = self._layout
-        if self._begins is layout.offsets:
-            start = int(layout.offsets[block.first] + (block.start - layout.starts[block.first]) * width)
+        first, last = block.first, block.last - 1
+        between = (layout.starts[last] - layout.starts[first]) * width
+        if self._canonical and self._begins[last] - self._begins[first] == between:  # no other tensor among them
+            start = int(self._begins[first] + (block.start - layout.starts[first]) * width)
             yield 0, start, len(block) * width
             return
         for row in range(block.first, block.last):

@@ -89,6 +89,8 @@ def warnings(desk: Desk, session: dict[str, Any]) -> list[str]:
 def left_out(session: dict[str, Any], seen: Sequence[Seen]) -> list[str]:
     """Who is connected and takes no part, because its FEDn does not know what the session asks for."""
     encodings = SessionConfig.parse(session["config"]).encodings
+    if not encodings:
+        return []
     there = {client.client_id: client for combiner in seen for client in combiner.clients()}
     unable = sorted(unfit(there.values(), encodings), key=lambda client: client.name)
     lacks = [(client.name, " and ".join(sorted(set(encodings) - client.encodings))) for client in unable]

@@ -139,8 +139,6 @@ async def test_a_model_without_float32_travels_as_it_is(tmp_path: Path) -> None:
     [
         ({"w": np.ones(4, np.float32)}, SchemaMismatch.code),
         ({"w": np.ones(4, DTYPES["BF16"])}, SchemaMismatch.code),
-        ({"w": np.ones(5, np.float16)}, SchemaMismatch.code),
-        ({"w": np.array([1, np.inf, 1, 1], np.float16)}, NonFinite.code),
         ({"w": np.array([1, np.nan, 1, 1], np.float16)}, NonFinite.code),
     ],
 )

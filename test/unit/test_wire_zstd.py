@@ -23,8 +23,6 @@ from fedn.wire.zstd import MOST_CHUNK_BYTES, outgoing, pack, unpack
 if TYPE_CHECKING:
     from test.conftest import ServeBlobs
 
-CHUNK = 64 * 1024
-
 
 def blob(size: int) -> bytes:
     """Half of it can be made shorter, in turns of 100,000 bytes."""
@@ -121,7 +119,7 @@ async def test_an_upload_in_frames_arrives_whole_in_fewer_bytes(
     assert 0.5 * len(data) < sum(sent) < 0.65 * len(data)  # the half that does not shrink travels as it is
 
 
-@pytest.mark.parametrize("done", [0, 1, CHUNK, 777_777, 3_000_000, 3_000_001])
+@pytest.mark.parametrize("done", [0, 777_777, 3_000_001])
 async def test_transfers_in_frames_go_on_from_any_offset(tmp_path: Path, serve_blobs: ServeBlobs, done: int) -> None:
     server = await serve_blobs()
     data = blob(3_000_001)
