@@ -54,7 +54,7 @@ def run(
     *,
     clients: int = 5,
     rounds: int = 10,
-    seeds: int = 3,
+    seeds: int = 1,
     forms: Sequence[tuple[str, str]] = FORMS,
 ) -> list[Figure]:
     """kB of an update and of a model on the wire, and the accuracy in the end: medians over the seeds."""
@@ -64,7 +64,7 @@ def run(
     for (dtype, compression), trained in seen.items():
         form = dtype if compression == "none" else f"{dtype} + {compression}"
         accuracies = sorted(t.accuracy for t in trained)
-        spread = f"after {rounds} rounds; {accuracies[0]:.4f} to {accuracies[-1]:.4f} with {seeds} seeds"
+        spread = f"after {rounds} rounds; {accuracies[0]:.4f} to {accuracies[-1]:.4f}, {seeds} seed(s)"
         figures += [
             Figure(f"{form}, up", statistics.median(t.up for t in trained) / 1e3, "kB", note="an update"),
             Figure(f"{form}, down", statistics.median(t.down for t in trained) / 1e3, "kB", note="a model"),
@@ -142,7 +142,7 @@ def _train(api: ReducerApi, counted: Counted, model: Path, *, clients: int, roun
 @click.option("--project", type=click.Path(path_type=Path), default=DIGITS, show_default=True, help="What to train.")
 @click.option("--clients", default=5, show_default=True)
 @click.option("--rounds", default=10, show_default=True)
-@click.option("--seeds", default=3, show_default=True)
+@click.option("--seeds", default=1, show_default=True)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures to this file.")
 def main(project: Path, clients: int, rounds: int, seeds: int, json_file: Path | None) -> None:
     """Train a project in every form, and say what went over the wire and what came of it."""
