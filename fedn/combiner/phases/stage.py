@@ -53,10 +53,12 @@ class Stage:
         return self.tools.journal.answers(self.round.order.round_id)
 
     def _rounded(self, model: ModelFile, schema: Schema, dtype: str) -> WireModel:
-        """Put the model in this dtype on the shelf. Raises BeyondWireDtype."""
+        """Lend the model in this dtype to the shelf. Raises BeyondWireDtype.
+
+        Not durable, also where a client's update is the same: the round begins with this after a restart, too.
+        """
         out = self.tools.scratch / f"{self.round.order.round_id}.wire"
         digest = convert(model, schema, out, synced=False)
-        size = out.stat().st_size
-        out.replace(self.tools.shelf.part(digest))
-        self.tools.shelf.keep(digest)
-        return WireModel(digest, size, tuple(native(model.schema, dtype)))
+        lent = out.replace(out.with_name(digest))
+        self.tools.shelf.lend(lent, digest)
+        return WireModel(digest, lent.stat().st_size, tuple(native(model.schema, dtype)))
