@@ -42,11 +42,12 @@ LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Trained:
-    """One session: bytes of one update, of one model, and the accuracy after the last round."""
+    """One session: bytes of one update, of one model, and what the last model was measured at."""
 
     up: float
     down: float
     accuracy: float
+    loss: float
 
 
 def run(
@@ -69,6 +70,7 @@ def run(
             Figure(f"{form}, up", statistics.median(t.up for t in trained) / 1e3, "kB", note="an update"),
             Figure(f"{form}, down", statistics.median(t.down for t in trained) / 1e3, "kB", note="a model"),
             Figure(f"{form}, accuracy", statistics.median(accuracies), "", more_is_better=True, note=spread),
+            Figure(f"{form}, loss", statistics.median(t.loss for t in trained), ""),
         ]
     return figures
 
@@ -134,8 +136,8 @@ def _train(api: ReducerApi, counted: Counted, model: Path, *, clients: int, roun
         time.sleep(LOOK_S)
     if found["status"] != "finished":
         raise from_code(found["code"], found["reason"])
-    updates, models = clients * rounds, rounds + 1
-    return Trained((counted.up - up) / updates, (counted.down - down) / models, found["rounds"][-1]["accuracy"])
+    last, updates, models = found["rounds"][-1], clients * rounds, rounds + 1
+    return Trained((counted.up - up) / updates, (counted.down - down) / models, last["accuracy"], last["loss"])
 
 
 @click.command()

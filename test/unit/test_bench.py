@@ -46,7 +46,7 @@ def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:
 
 def test_encoding_runs() -> None:
     figures = encoding.run(PUPPET, clients=1, rounds=1, seeds=1, forms=[("float16", "zstd")])
-    assert [f.name for f in figures] == [f"float16 + zstd, {what}" for what in ("up", "down", "accuracy")]
+    assert [f.name for f in figures] == [f"float16 + zstd, {what}" for what in ("up", "down", "accuracy", "loss")]
     assert positive(figures)
 
 
