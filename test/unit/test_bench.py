@@ -13,8 +13,6 @@ import bench.__main__ as command
 from bench import encoding, fold, helpers, isolation, memory, operations, recover, rounds, stores, transfer
 from bench.figure import Figure
 from bench.round import main as round_command
-
-
 from test.system.network import PUPPET
 
 
