@@ -29,6 +29,7 @@ BENCHMARKS = (
     "stores",
     "isolation",
     "helpers",
+    "encoding",
 )
 
 

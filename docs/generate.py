@@ -58,7 +58,8 @@ def settings_page() -> str:
     lines += ["| key | default | what |", "|---|---|---|"]
     for f in fields(SessionConfig):
         default = "" if f.default in (MISSING, None) else f"`{shown_default(f.default)}`"
-        lines.append(f"| `{f.name}` | {default} | {f.metadata['help']} |")
+        choices = f": {', '.join(f.metadata['choices'])}" if "choices" in f.metadata else ""
+        lines.append(f"| `{f.name}` | {default} | {f.metadata['help']}{choices} |")
     return "\n".join(lines) + "\n"
 
 

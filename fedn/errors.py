@@ -27,7 +27,8 @@
     │       ├── UnknownRound               no such round here
     │       ├── RoundClosed                the round has ended: the update is late
     │       ├── NotAParticipant            the round did not ask this client
-    │       └── DuplicateUpdate            this client's update was accepted before
+    │       ├── DuplicateUpdate            this client's update was accepted before
+    │       └── BeyondWireDtype            a value that the session's wire_dtype cannot hold
     ├── NotFound                   no such session, model, package or client
     │   └── DataMissing                a data set is not here and cannot be downloaded
     ├── Conflict                   cannot be done in the present state
@@ -60,6 +61,7 @@
     │   └── DigestMismatch             the bytes are not those that were announced
     ├── RoundFailed                a round ended without a model
     │   └── QuorumNotMet               fewer updates than clients_required
+    │       └── EncodingUnsupported        too few clients know the session's wire_dtype or compression
     ├── TaskFailed                 a client could not do what it was asked
     │   ├── EnvironmentFailed          the package's virtual environment could not be made
     │   ├── EntryPointMissing          the package names no such entry point
@@ -300,6 +302,13 @@ class DuplicateUpdate(UpdateRefused):
 
     code = "duplicate_update"
     remedy = "Look for two processes that run under one client identity."
+
+
+class BeyondWireDtype(UpdateRefused):
+    """A float32 value is beyond the range of the float type in which the session's models and updates travel."""
+
+    code = "beyond_wire_dtype"
+    remedy = "Start the session with wire_dtype bfloat16, whose range is float32's, or float32; or clip the weights."
 
 
 # ── the present state does not allow it ──────────────────────────────────────────────────────────
@@ -575,6 +584,13 @@ class QuorumNotMet(RoundFailed):
 
     code = "quorum_not_met"
     remedy = "See why clients failed; or lower clients_required, or raise round_timeout."
+
+
+class EncodingUnsupported(QuorumNotMet):
+    """Too few of the connected clients know the session's wire_dtype or compression."""
+
+    code = "encoding_unsupported"
+    remedy = "Upgrade FEDn where the clients run, or start the session without the option."
 
 
 class Stopped(FednError):

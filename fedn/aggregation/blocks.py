@@ -92,19 +92,31 @@ class Layout:
 
 
 class Source:
-    """A model file, read by blocks. It holds no open file, so that a fold of many needs no descriptors."""
+    """A model file, read by blocks. It holds no open file, so that a fold of many needs no descriptors.
 
-    def __init__(self, model: ModelFile, layout: Layout) -> None:
+    Its F32 tensors may be in ``wire``, another float type (`fedn.model.narrow`); then blocks of F32 are in that.
+    """
+
+    def __init__(self, model: ModelFile, layout: Layout, *, wire: str = "F32") -> None:
         self._path = model.path
         self._layout = layout
+        self._wire = wire
         self._data_start = model.data_start
+        self._canonical = model.offsets == model.schema.offsets
         self._begins = layout.offsets  # shared by all that are canonical
-        if model.offsets != layout.schema.offsets:
+        if wire != "F32":
+            at = {spec.name: offset for spec, offset in zip(model.schema.tensors, model.offsets, strict=True)}
+            self._begins = np.array([at[layout.schema.tensors[place].name] for place in layout.tensors], np.int64)
+        elif not self._canonical:
             self._begins = np.array([model.offsets[place] for place in layout.tensors], np.int64)
 
+    def dtype(self, block: Block) -> str:
+        """In which dtype the block's elements are read."""
+        return self._wire if block.dtype == "F32" else block.dtype
+
     def read(self, block: Block, buffer: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-        """The block's elements in the model's dtype, in the first bytes of ``buffer``."""
-        dtype = DTYPES[block.dtype]
+        """The block's elements in the file's dtype, in the first bytes of ``buffer``."""
+        dtype = DTYPES[self.dtype(block)]
         data = buffer[: len(block) * dtype.itemsize]
         with descriptor_of(self._path) as descriptor:
             for begin, offset, size in self._spans(block, dtype.itemsize):
@@ -114,8 +126,10 @@ class Source:
     def _spans(self, block: Block, width: int) -> Iterator[tuple[int, int, int]]:
         """Contiguous parts: where they begin in the block and in the file's data, and how long; bytes."""
         layout = self._layout
-        if self._begins is layout.offsets:
-            start = int(layout.offsets[block.first] + (block.start - layout.starts[block.first]) * width)
+        first, last = block.first, block.last - 1
+        between = (layout.starts[last] - layout.starts[first]) * width
+        if self._canonical and self._begins[last] - self._begins[first] == between:  # no other tensor among them
+            start = int(self._begins[first] + (block.start - layout.starts[first]) * width)
             yield 0, start, len(block) * width
             return
         for row in range(block.first, block.last):

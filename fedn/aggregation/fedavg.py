@@ -9,15 +9,16 @@ from pathlib import Path
 from fedn.aggregation.fold import Contribution, fold
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
-from fedn.errors import SchemaMismatch
 from fedn.model.schema import Schema
 
 
-def fedavg(contributions: Sequence[Contribution], *, schema: Schema, out: Path, threads: int | None = None) -> str:
+def fedavg(
+    contributions: Sequence[Contribution], *, schema: Schema, out: Path, wire: str = "F32", threads: int | None = None
+) -> str:
     """Write Σ w·x / Σ w to ``out`` as a canonical model (McMahan et al. 2017, algorithm 1); returns its sha256.
 
     The result is bit for bit that of `fold` at any number of combiners and one `mean` over them. Raises what
-    these raise.
+    these raise. ``wire`` is the dtype in which the updates' F32 tensors are.
 
     >>> import numpy as np
     >>> from fedn.aggregation.fold import check_update
@@ -32,10 +33,7 @@ def fedavg(contributions: Sequence[Contribution], *, schema: Schema, out: Path, 
     >>> load_tensors(folder / "global")["w"].tolist()
     [9.0, 9.0, 9.0]
     """
-    difference = schema.difference(contributions[0].model.schema) if contributions else None
-    if difference is not None:
-        raise SchemaMismatch(difference)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         sums = Path(folder) / "sums"
-        weight = fold(contributions, sums, threads=threads)
+        weight = fold(contributions, sums, schema=schema, wire=wire, threads=threads)
         return mean([open_sum(sums, schema)], weight=weight, schema=schema, out=out, threads=threads)

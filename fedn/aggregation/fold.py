@@ -19,6 +19,7 @@ from fedn.aggregation.ranges import Ranges, scan
 from fedn.aggregation.sum_writer import SumWriter, writing_sum
 from fedn.aggregation.terms import WEIGHT_BITS, terms_of
 from fedn.errors import BadNumExamples, QuorumNotMet, SchemaMismatch
+from fedn.model.narrow import narrowed
 from fedn.model.safetensors import ModelFile
 from fedn.model.schema import Schema
 
@@ -35,15 +36,16 @@ class Contribution:
     ranges: Ranges
 
 
-def check_update(model: ModelFile, schema: Schema) -> Ranges:
+def check_update(model: ModelFile, schema: Schema, *, wire: str = "F32") -> Ranges:
     """Check an update against the schema of the round's global model, all values of it.
 
-    Raises SchemaMismatch, or NonFinite for NaN, Inf and |x| ≥ 2^900.
+    Its F32 tensors are in ``wire`` (`fedn.model.narrow`). Raises SchemaMismatch, or NonFinite for NaN, Inf and
+    |x| ≥ 2^900.
     """
-    difference = schema.difference(model.schema)
+    difference = narrowed(schema, wire).difference(model.schema)
     if difference is not None:
         raise SchemaMismatch(difference)
-    return scan(model)
+    return scan(model, schema=schema, wire=wire)
 
 
 def check_num_examples(n: object) -> int:
@@ -55,29 +57,38 @@ def check_num_examples(n: object) -> int:
     return n
 
 
-def fold(contributions: Sequence[Contribution], out: Path, *, threads: int | None = None, block: int = _BLOCK) -> int:
+def fold(
+    contributions: Sequence[Contribution],
+    out: Path,
+    *,
+    schema: Schema | None = None,
+    wire: str = "F32",
+    threads: int | None = None,
+    block: int = _BLOCK,
+) -> int:
     """Write the exact Σ w·x as a combiner model to ``out``; returns Σ w.
 
-    Equal contributions in any order give equal bytes, whatever ``threads`` (one per core if None) and
-    ``block`` (elements at a time). Memory does not grow with their number or size. Raises QuorumNotMet for
-    no contribution, SchemaMismatch, BadNumExamples; then nothing is left at ``out``.
+    The global model's ``schema`` (without: the updates' own) has F32 where they have ``wire``: a 16-bit float is exact
+    in float64, so the sum is as exact. Equal contributions in any order give equal bytes, whatever ``threads`` (one
+    per core if None) and ``block`` (elements at a time). Memory does not grow with their number or size. Raises
+    QuorumNotMet for no contribution, SchemaMismatch, BadNumExamples; then nothing is left at ``out``.
     """
-    weight = _checked_weight(contributions)
-    layout = Layout(contributions[0].model.schema)
+    weight = _checked_weight(contributions, schema and narrowed(schema, wire))
+    layout = Layout(schema or contributions[0].model.schema)
     plan = Plan(layout, ((each.ranges, each.weight) for each in contributions))
-    sources = [(Source(each.model, layout), each.weight) for each in contributions]
+    sources = [(Source(each.model, layout, wire=wire), each.weight) for each in contributions]
     blocks = list(layout.blocks(by_dtype=lambda dtype: plan.block_size(dtype, block)))
     with writing_sum(out, layout) as writer:
         for_each(blocks, lambda: _Folder(sources, plan, writer, block).fold, threads=threads)
     return weight
 
 
-def _checked_weight(contributions: Sequence[Contribution]) -> int:
+def _checked_weight(contributions: Sequence[Contribution], schema: Schema | None) -> int:
     if not contributions:
         raise QuorumNotMet("there is no update to fold")
     if len(contributions) > MOST_CONTRIBUTIONS:
         raise ValueError(f"{len(contributions)} contributions, more than {MOST_CONTRIBUTIONS}")
-    schema = contributions[0].model.schema
+    schema = schema or contributions[0].model.schema
     for contribution in contributions:
         difference = schema.difference(contribution.model.schema)
         if difference is not None:
@@ -105,6 +116,6 @@ class _Folder:
         terms, scratch = self._terms[:size], self._scratch[:size]
         for source, weight in self._sources:
             values = source.read(block, self._data)
-            for term in terms_of(values, weight, dtype=block.dtype, top=top, out=terms, scratch=scratch):
+            for term in terms_of(values, weight, dtype=source.dtype(block), top=top, out=terms, scratch=scratch):
                 self._sums.add(term)
         self._writer.put(block, *self._sums.result())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from fedn.aggregation.blocks import BLOCK, Block, Layout, Source
 from fedn.errors import ModelInvalid, NonFinite
 from fedn.model.safetensors import ModelFile
+from fedn.model.schema import Schema
 
 TOO_LARGE = 900  # a value of 2^900 or more is refused: sums of sums must stay finite in float64
 NO_VALUE_TOP, NO_VALUE_GRID = -2000, 2000  # of a tensor of zeros: below and above those of any value
@@ -47,13 +48,14 @@ class Ranges:
     grids: npt.NDArray[np.int16]
 
 
-def scan(model: ModelFile) -> Ranges:
+def scan(model: ModelFile, *, schema: Schema | None = None, wire: str = "F32") -> Ranges:
     """Read all values of a model once, in flat memory.
 
+    ``schema`` is the model's with F32 where the file has ``wire``; the ranges are in its order.
     Raises NonFinite, naming tensor and element, for NaN, Inf, or |x| ≥ 2^900.
     """
-    layout = Layout(model.schema)
-    source = Source(model, layout)
+    layout = Layout(schema or model.schema)
+    source = Source(model, layout, wire=wire)
     data = np.empty(BLOCK * 8, np.uint8)
     scratch = np.empty(BLOCK * 8, np.uint8)
     tops = np.full(len(model.schema.tensors), NO_VALUE_TOP, np.int16)
@@ -62,7 +64,7 @@ def scan(model: ModelFile) -> Ranges:
         values = source.read(block, data)
         edges = layout.edges(block)
         if block.dtype in FLOATS:
-            top, grid = _floats(values, edges, FLOATS[block.dtype], scratch)
+            top, grid = _floats(values, edges, FLOATS[source.dtype(block)], scratch)
         else:
             top, grid = _integers(values, edges)
         _refuse(block, top, values, layout)

@@ -36,6 +36,24 @@ def reducer_address(command: Command) -> Command:
     return _reducer(token_file(command))
 
 
+def encoding_options(command: Command) -> Command:
+    """In which form a session's models and updates travel."""
+    for option in (
+        click.option(
+            "--compression",
+            type=click.Choice(["none", "zstd"]),
+            help="Of transfers between combiners and clients.  [default: none]",
+        ),
+        click.option(
+            "--wire-dtype",
+            type=click.Choice(["float32", "float16", "bfloat16"]),
+            help="In which type float32 tensors travel to and from clients.  [default: float32]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def of_settings(cls: type[S]) -> Callable[[Command], Command]:
     """One option per field of the role's settings, and --settings for a file of them."""
 

@@ -18,6 +18,7 @@ from fedn.cli import failures
 from fedn.cli.client_settings import read_settings
 from fedn.cli.live import Live, closing_table
 from fedn.cli.memory import PeakMemory
+from fedn.cli.options import encoding_options
 from fedn.cli.own_environment import env_option, python_of
 from fedn.cli.own_reducer import COME_UP_S, start_reducer
 from fedn.cli.processes import Processes, broken, how_it_ended, ignore_interrupts, on_interrupt
@@ -79,6 +80,7 @@ class Size:
     metavar="[NAME:]KEY=VALUE",
     help="A client setting, for all or for the client NAME; may be repeated.",
 )
+@encoding_options
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=None, help="Port of the dashboard.  [default: 8090, or a free one]"
 )
@@ -289,6 +291,6 @@ def up(network: dict[str, Any]) -> int:
 def session_config(given: dict[str, Any]) -> dict[str, Any]:
     """What /start is asked for. Raises BadInput."""
     settings, client_settings = read_settings(given["settings"])
-    names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout")
+    names = ("rounds", "seed", "clients_required", "clients_requested", "round_timeout", "wire_dtype", "compression")
     asked = {name: given[name] for name in names} | {"settings": settings, "client_settings": client_settings}
     return SessionConfig.parse(asked | {"wait_timeout": WAIT_S}).as_json()

@@ -12,7 +12,7 @@ from rich.table import Table
 from fedn.cli import failures
 from fedn.cli.client_settings import read_object
 from fedn.cli.live import decimal
-from fedn.cli.options import as_json, reducer_address
+from fedn.cli.options import as_json, encoding_options, reducer_address
 from fedn.cli.reducer_api import ReducerApi
 from fedn.errors import NotFound
 
@@ -38,6 +38,7 @@ def session() -> None:
 @click.option("--seed", type=int, help="Fixes sampling, splits and training.  [default: random]")
 @click.option("--settings", metavar="JSON", help="Client settings, a JSON object.")
 @click.option("--client-settings", metavar="JSON", help='Client settings for single clients, {"NAME": {…}, …}.')
+@encoding_options
 @reducer_address
 @as_json
 def start(reducer: str, as_json: bool, **given: Any) -> None:

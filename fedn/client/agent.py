@@ -29,6 +29,7 @@ from fedn.client.waits import Waits
 from fedn.config import ClientSettings
 from fedn.errors import AccessRefused, CombinerUnreachable, FednError, NameTaken, Unauthenticated, Unavailable
 from fedn.security.tokens import own_token
+from fedn.wire import encodings
 from fedn.wire.calls import calling
 from fedn.wire.channel import dial
 from fedn.wire.rest import call
@@ -165,7 +166,9 @@ class Agent:
     def _hello(self, seat: Seat) -> pb.Hello:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         profile = pb.Profile(cpus=os.cpu_count() or 1, memory_bytes=memory, version=__version__)
-        return pb.Hello(client_id=self._identity, name=seat.name, part=seat.part, profile=profile)
+        return pb.Hello(
+            client_id=self._identity, name=seat.name, part=seat.part, profile=profile, encodings=encodings.KNOWN
+        )
 
     async def _welcomed(self, stream: Any, seat: Seat) -> float:
         try:

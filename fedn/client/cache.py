@@ -3,6 +3,7 @@
 ::
 
     <dir>/models/<sha256>          the newest two, and those in use; checked when the process starts
+    <dir>/models/<sha256>.wide     made of it: one that travelled in a narrower float type; made again after a start
     <dir>/packages/<sha256>.tar    the newest two; checked when the process starts
     <dir>/packages/<sha256>/       unpacked; compared with the archive at the first task
 """
@@ -36,6 +37,8 @@ class Cache:
         for name in ("models", "packages"):
             (root / name).mkdir(parents=True, exist_ok=True)
         drop_broken(path for path in (root / "models").iterdir() if not path.suffix)
+        for wide in (root / "models").glob("*.wide"):
+            wide.unlink()
         drop_broken((root / "packages").glob("*.tar"))
 
     def package(self, digest: str) -> Path:
@@ -55,6 +58,10 @@ class Cache:
                 await fetch(path)
             os.utime(path)
             yield path
+
+    def widened(self, model: Path) -> Path:
+        """Where what is made of this model rests, for as long as the model does."""
+        return model.with_suffix(".wide")
 
     @contextlib.contextmanager
     def using(self, digest: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What scripts write beside their models: JSON with the number of examples and metrics."""
+"""What scripts write: models, and beside them JSON with the number of examples and metrics."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.aggregation.fold import check_num_examples
-from fedn.errors import BadNumExamples, OutputInvalid, OutputMissing
+from fedn.errors import BadNumExamples, ModelInvalid, OutputInvalid, OutputMissing
+from fedn.model.safetensors import ModelFile, digest_of, open_model
 
 MAX_BYTES = 1024 * 1024
 
@@ -19,6 +20,22 @@ class Metadata:
 
     num_examples: int
     metrics: dict[str, float]
+
+
+def open_output(out: Path) -> ModelFile:
+    """The model that train wrote, of which the header is looked at. Raises OutputInvalid for what is not one."""
+    if not out.is_file():
+        raise OutputInvalid(f"train wrote {out.name}, which is not a file")
+    try:
+        return open_model(out)
+    except ModelInvalid as error:
+        raise OutputInvalid(f"train wrote what is not a model: {error.reason}") from None
+
+
+def check_output(out: Path) -> str:
+    """The digest of a written model. Raises OutputInvalid."""
+    open_output(out)
+    return digest_of(out)
 
 
 def read_metadata(path: Path) -> Metadata:

@@ -20,9 +20,8 @@ from typing import Any
 from fedn.aggregation.fold import check_update
 from fedn.client.cache import Cache
 from fedn.client.executor import Job, PackageExecutor
-from fedn.client.outputs import Metadata, read_metadata, read_metrics
+from fedn.client.outputs import Metadata, check_output, read_metadata, read_metrics
 from fedn.client.settings import settings_for
-from fedn.client.tasks import check_output
 from fedn.client.told import told
 from fedn.config import ClientSettings
 from fedn.errors import ModelTooLarge, OutputMissing, SchemaMismatch

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedn.client.cache import Cache
+from fedn.client.encoding import encoding_of, for_the_wire, round_model
 from fedn.client.executor import Executor, Fetch, Job
 from fedn.client.link import Link
 from fedn.client.outputs import read_metadata, read_metrics
@@ -31,10 +32,8 @@ from fedn.config import ClientSettings
 from fedn.errors import (
     DiskFull,
     FednError,
-    ModelInvalid,
     ModelTooLarge,
     NotAParticipant,
-    OutputInvalid,
     OutputMissing,
     RoundClosed,
     TaskTimeout,
@@ -42,7 +41,7 @@ from fedn.errors import (
     no_room,
 )
 from fedn.model.predictions import check_predictions
-from fedn.model.safetensors import digest_of, open_model
+from fedn.model.safetensors import digest_of
 from fedn.wire.backoff import delays
 from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -220,10 +219,11 @@ class Tasks:
 
         def finish() -> TrainResult:
             metadata = read_metadata(out.with_name("out-metadata"))
+            update, digest = for_the_wire(out, command)
             done = TrainResult(
                 round_id=command.round_id,
-                out=f"{out.parent.name}/{out.name}",
-                digest=check_output(out),
+                out=f"{out.parent.name}/{update.name}",
+                digest=digest,
                 num_examples=metadata.num_examples,
                 metrics=metadata.metrics,
                 seconds=time.monotonic() - started,
@@ -253,15 +253,18 @@ class Tasks:
         return pb.Prediction(predictions=digest, base_model=running.command.model)
 
     async def _upload(self, running: Running, out: Path, digest: str) -> None:
-        await self._transfers.upload(out, digest, running.command.round_id, give_up=running.is_over)
-        running.upload = Upload(out, digest)
+        command = running.command
+        zstd = encoding_of(command).zstd
+        await self._transfers.upload(out, digest, command.round_id, zstd=zstd, give_up=running.is_over)
+        running.upload = Upload(out, digest, zstd)
 
     async def _run(self, running: Running, entry_point: str, name: str) -> Path:
         """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""
         command = running.command
 
         async def fetch(digest: str, size: int, destination: Path) -> None:
-            await self._transfers.fetch(digest, size, destination, give_up=running.is_out_of_time)
+            zstd = encoding_of(command).zstd
+            await self._transfers.fetch(digest, size, destination, zstd=zstd, give_up=running.is_out_of_time)
 
         with self._cache.using(command.package):
             self._tell(command, "downloading")
@@ -282,9 +285,7 @@ class Tasks:
 
     async def _run_prepared(self, running: Running, entry_point: str, name: str, fetch: Fetch) -> Path:
         command = running.command
-        async with self._cache.model(
-            command.model, lambda path: fetch(command.model, command.model_size, path)
-        ) as model:
+        async with round_model(self._cache, command, fetch) as model:
             folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
             out = folder / name
             self._tell(command, "running")
@@ -312,14 +313,3 @@ class Tasks:
         settings = folder / "settings.json"
         settings.write_text(settings_for(command, self._settings.training))
         return told(command, part=self.part, settings=settings, client=self._settings, ours=self._ours)
-
-
-def check_output(out: Path) -> str:
-    """The digest of a written model; raises OutputInvalid for what is not one."""
-    if not out.is_file():
-        raise OutputInvalid(f"train wrote {out.name}, which is not a file")
-    try:
-        open_model(out)
-    except ModelInvalid as error:
-        raise OutputInvalid(f"train wrote what is not a model: {error.reason}") from None
-    return digest_of(out)

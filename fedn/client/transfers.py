@@ -29,6 +29,7 @@ class Upload:
 
     path: Path
     digest: str
+    zstd: bool = False
 
     def size(self) -> int:
         """Bytes; 0 when the round has ended meanwhile, and the file went with it."""
@@ -48,8 +49,8 @@ class Transfers:
         self._renews = renews  # the token: one that is refused is waited out
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
 
-    async def fetch(self, digest: str, size: int, destination: Path, *, give_up: GiveUp) -> None:
-        """Download a blob unless it is there."""
+    async def fetch(self, digest: str, size: int, destination: Path, *, zstd: bool = False, give_up: GiveUp) -> None:
+        """Download a blob unless it is there; ``zstd`` if its chunks may come as frames."""
         if destination.exists():
             return
 
@@ -60,14 +61,15 @@ class Transfers:
                 digest=digest,
                 size=size,
                 destination=destination,
+                zstd=zstd,
                 settings=self._settings,
                 moved=self._count,
             )
 
         await self._persist(attempt, give_up)
 
-    async def upload(self, path: Path, digest: str, round_id: str, *, give_up: GiveUp) -> None:
-        """Upload an update, or predictions."""
+    async def upload(self, path: Path, digest: str, round_id: str, *, zstd: bool = False, give_up: GiveUp) -> None:
+        """Upload an update, or predictions; with ``zstd`` as frames."""
 
         async def attempt() -> None:
             channel = await self._link.channel()
@@ -77,6 +79,7 @@ class Transfers:
                 digest=digest,
                 round_id=round_id,
                 client_id=self._identity,
+                zstd=zstd,
                 settings=self._settings,
                 moved=self._count,
             )
@@ -98,7 +101,7 @@ class Transfers:
                     receipt.CopyFrom(await stub.Submit(result, timeout=deadline_s))
             except NotFound as error:
                 if upload is not None:
-                    await self.upload(upload.path, upload.digest, result.round_id, give_up=give_up)
+                    await self.upload(upload.path, upload.digest, result.round_id, zstd=upload.zstd, give_up=give_up)
                 raise Unavailable(error.reason) from error
 
         try:

@@ -91,4 +91,5 @@ def attached_client(seat: Seat) -> control.AttachedClient:
         cpus=seat.cpus,
         memory_bytes=seat.memory_bytes,
         version=seat.version,
+        encodings=seat.encodings,
     )

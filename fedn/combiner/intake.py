@@ -158,9 +158,12 @@ class Intake:
         return answer, ranges
 
     async def _look_at_update(self, round_: Round, digest: str) -> Ranges:
-        if round_.schema is None:
+        if round_.schema is None or round_.update_schema is None:
             raise NotFound(f"the round's model was not opened, so the update {digest[:12]}… cannot be checked")
-        return await self._look(round_, digest, functools.partial(look, schema=round_.schema))
+        check = functools.partial(
+            look, schema=round_.schema, sent=round_.update_schema, wire=round_.order.encoding.dtype
+        )
+        return await self._look(round_, digest, check)
 
     async def _look(self, round_: Round, digest: str, check: Callable[[Path], T]) -> T:
         """What the check finds in an uploaded blob; what it refuses is deleted."""
@@ -173,6 +176,8 @@ class Intake:
             raise NotFound(f"{digest[:12]}… is not at this combiner any more") from None
         except (BadInput, OutputInvalid):
             wanted = {round_.order.model, round_.order.package, *(a.update for a in round_.answers.values())}
+            if round_.wire_model is not None:
+                wanted.add(round_.wire_model.digest)
             if digest not in wanted:
                 await asyncio.to_thread(self._tools.shelf.delete, digest)  # nothing is stored of what is refused
             raise
@@ -224,9 +229,9 @@ class Intake:
             round_.settle(answer)
 
 
-def look(path: Path, schema: Schema) -> Ranges:
-    """Check the values of an uploaded update."""
-    return check_update(open_model(path, schema=schema), schema)
+def look(path: Path, schema: Schema, sent: Schema, wire: str) -> Ranges:
+    """Check the values of an uploaded update, whose schema should be `sent`: the model's with the wire's float type."""
+    return check_update(open_model(path, schema=sent), schema, wire=wire)
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:

@@ -13,6 +13,7 @@ from sys import intern
 
 from fedn.combiner.pulse import Pulse
 from fedn.combiner.stream import Stream
+from fedn.wire.encodings import KNOWN
 from fedn.wire.v1 import combiner_pb2 as pb
 
 
@@ -26,6 +27,7 @@ class Seat:
     cpus: int = 0
     memory_bytes: int = 0
     version: str = ""
+    encodings: tuple[str, ...] = ()
     stream: Stream | None = None
     gone_at: float | None = None
     task: pb.RunTask | None = None
@@ -35,6 +37,7 @@ class Seat:
         profile = hello.profile
         self.name, self.part = hello.name, hello.part
         self.cpus, self.memory_bytes, self.version = profile.cpus, profile.memory_bytes, intern(profile.version)
+        self.encodings = tuple(known for known in KNOWN if known in hello.encodings)
 
     @property
     def attached(self) -> bool:

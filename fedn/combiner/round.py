@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from fedn.combiner.gate import Gate
 from fedn.combiner.pulse import Pulse
 from fedn.errors import BadInput, ClientLost, CombinerDraining, FednError, Unavailable
 from fedn.model.schema import Schema
+from fedn.wire.encodings import Encoding
 from fedn.wire.v1 import control_pb2 as control
 
 Kind = Literal["train", "validate", "predict"]
@@ -67,17 +69,25 @@ class Order:
     session_seed: int
     settings: str
     epoch: int = 0
+    encodings: tuple[str, ...] = ()
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """In which form models and updates travel to and from the clients."""
+        return Encoding.of(self.encodings)
 
     @staticmethod
     def from_wire(request: control.StartRoundRequest) -> Order:
         """The order that a StartRound carries.
 
-        Raises BadInput for a round id that cannot be a file's name, and for a kind that this combiner does not know.
+        Raises BadInput for a round id that cannot be a file's name, and for a kind or an encoding that this combiner
+        does not know.
         """
         if not ROUND_ID.fullmatch(request.round_id):
             raise BadInput(f"{request.round_id[:80]!r} is not a round's id")
         if request.kind not in KINDS:
             raise BadInput(f"this combiner knows no round of kind {request.kind}")
+        Encoding.of(request.encodings)
         return Order(
             round_id=request.round_id,
             session_id=request.session_id,
@@ -93,7 +103,20 @@ class Order:
             session_seed=request.session_seed,
             settings=request.settings,
             epoch=request.epoch,
+            encodings=tuple(request.encodings),
         )
+
+
+@dataclass(frozen=True)
+class WireModel:
+    """The round's model in the float type of the wire: a blob on the shelf, made again whenever the round is staged.
+
+    `native` names the tensors that have this type in the model too.
+    """
+
+    digest: str
+    size: int
+    native: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -145,7 +168,9 @@ class Round:
         self.ranges: dict[str, Ranges] = {}
         self.refused: Counter[str] = Counter()
         self.retired = False
-        self.schema: Schema | None = None
+        self.schema: Schema | None = None  # of the model
+        self.update_schema: Schema | None = None  # of what clients send
+        self.wire_model: WireModel | None = None
         self.sum_file: Path | None = None
         self.weight = 0
         self.closed = False

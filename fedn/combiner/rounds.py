@@ -10,7 +10,7 @@ from collections import deque
 from fedn.combiner.phases import drive
 from fedn.combiner.phases.collect import task_for
 from fedn.combiner.phases.stage import Stage
-from fedn.combiner.round import Order, Round
+from fedn.combiner.round import Order, Round, WireModel
 from fedn.combiner.tools import Tools
 from fedn.errors import CombinerDraining, FednError, RoundFailed, StaleTerm, UnknownRound
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -30,6 +30,7 @@ class Rounds:
         self._term = term
         self._fencing = asyncio.Lock()
         self._ended = asyncio.Event()
+        self._wire_models: dict[tuple[str, str], WireModel] = {}  # of the round that was ended last
         self._over: deque[str] = deque(maxlen=OVER)
         self.draining = False
 
@@ -73,6 +74,7 @@ class Rounds:
             raise CombinerDraining("this combiner is draining and takes no new round")
         others = [round_id for round_id in self._rounds if round_id != order.round_id]
         round_ = self._rounds[order.round_id] = Round(order, known, clock=self._tools.clock)
+        round_.wire_model = self._wire_models.get((order.model, order.encoding.dtype))
         what = (order.round_id, order.kind, len(order.participants), order.epoch)
         log.info("round %s: %s with %d clients, epoch %d", *what)
 
@@ -90,6 +92,8 @@ class Rounds:
         """The reducer is done with the round: tell its clients, forget it. Unknown rounds are fine."""
         round_ = self._rounds.pop(round_id, None)
         driver = self._drivers.pop(round_id, None)
+        if round_ is not None and round_.wire_model is not None:  # the next trains from what this one has validated
+            self._wire_models = {(round_.order.model, round_.order.encoding.dtype): round_.wire_model}
         if round_ is not None and driver is not None:
             round_.abort(RoundFailed("the reducer ended the round"))
             await asyncio.wait([driver])  # awaited itself, it would be cancelled with a caller who hangs up
@@ -136,9 +140,11 @@ class Rounds:
 
     def _sweep(self) -> None:
         """Delete what no round needs; in a thread, and before any client has its task."""
-        known = set(self._rounds)
-        orders = [round_.order for round_ in list(self._rounds.values())]
-        needed = {digest for order in orders for digest in (order.model, order.package)} | self._tools.journal.needed()
+        rounds = list(self._rounds.values())
+        known = {round_.order.round_id for round_ in rounds}
+        needed = {digest for round_ in rounds for digest in (round_.order.model, round_.order.package)}
+        needed |= {round_.wire_model.digest for round_ in rounds if round_.wire_model is not None}
+        needed |= self._tools.journal.needed()
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:
                 self._tools.shelf.delete(digest)

@@ -31,6 +31,7 @@ from fedn.errors import (
     Stopped,
     VersionConflict,
 )
+from fedn.reducer.attendance import Attendance
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Network, Seen, connected
 from fedn.reducer.participants import choose
@@ -198,6 +199,7 @@ class Driver:
         else:
             seen = await self._wait_for_clients(session_id, config)
             clients = await self._stores.do(connected, self._desk.state, seen)
+            clients = [client for client in clients if client.can(config.encodings)]
             wanted = config.clients_requested if kind == "train" else None
             chosen = choose(clients, requested=wanted, seed=config.seed, round_number=number)
             assignment = {"participants": chosen}
@@ -225,13 +227,8 @@ class Driver:
         deadline, said = clock() + config.wait_timeout - self._stores.waited_s, ""
         while True:
             seen = await self._stores.ask(self._network.survey)
-            count = len({client.client_id for combiner in seen if combiner.up for client in combiner.clients()})
-            status, reason = "running", ""
-            if count < config.clients_required:
-                status, reason = (
-                    "waiting",
-                    f"{count} of {config.clients_required} required clients are connected",
-                )
+            attendance = Attendance.of(seen, config)
+            status, reason = ("running", "") if attendance.is_enough else ("waiting", attendance.reason)
             session = await self._stores.do(self._desk.sessions.get, session_id)
             if session["stop"]:
                 raise Stopped("stopped by the user")
@@ -244,7 +241,7 @@ class Driver:
                 said = reason
                 log.info("session %s waits: %s", session_id, reason)
             if clock() - self._stores.waited_s >= deadline:
-                raise QuorumNotMet(f"{reason}, and wait_timeout ({config.wait_timeout:g} s) is over")
+                raise attendance.failure(f"{reason}, and wait_timeout ({config.wait_timeout:g} s) is over")
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _conduct(self, run: RoundRun, session_id: str) -> None:

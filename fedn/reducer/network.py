@@ -47,7 +47,7 @@ class Seen:
     def clients(self) -> list[ConnectedClient]:
         """The clients that are attached to it."""
         attached = self.report.clients if self.report is not None else []
-        return [ConnectedClient(c.client_id, c.name, c.part, self.name) for c in attached]
+        return [ConnectedClient(c.client_id, c.name, c.part, self.name, frozenset(c.encodings)) for c in attached]
 
 
 def connected(state: State, seen: Sequence[Seen]) -> list[ConnectedClient]:

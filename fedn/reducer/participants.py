@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,11 @@ class ConnectedClient:
     name: str
     part: int
     combiner: str
+    encodings: frozenset[str] = field(default=frozenset(), compare=False)  # that it knows
+
+    def can(self, encodings: Iterable[str]) -> bool:
+        """Whether it can take part in a session that asks for these."""
+        return self.encodings.issuperset(encodings)
 
 
 def choose(

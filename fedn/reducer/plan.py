@@ -120,6 +120,7 @@ class Plan:
             session_seed=self.config.seed,
             settings=canonical_json(self.config.settings).decode(),
             epoch=self.epoch,
+            encodings=self.config.encodings,
         )
 
     def _settings_of(self, name: str) -> str:

@@ -6,12 +6,14 @@ import difflib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fedn.config import NAME
 from fedn.errors import ConfigInvalid
+from fedn.model.narrow import FLOAT_TYPES
+from fedn.wire.encodings import KNOWN, ZSTD
 
 MOST_ROUNDS = 100_000
 MOST_SECONDS = 7 * 24 * 3600.0
@@ -56,6 +58,17 @@ class SessionConfig:
             "max_bytes": 2**19,
         },
     )
+    wire_dtype: str = field(
+        default="float32",
+        metadata={
+            "help": "in which type float32 tensors travel between combiners and clients",
+            "choices": ("float32", *FLOAT_TYPES),
+        },
+    )
+    compression: str = field(
+        default="none",
+        metadata={"help": "how transfers between combiners and clients are compressed", "choices": ("none", ZSTD)},
+    )
 
     def __post_init__(self) -> None:
         if self.clients_requested is not None and self.clients_requested < self.clients_required:
@@ -67,6 +80,11 @@ class SessionConfig:
                 raise ConfigInvalid(f"client_settings: expected {NAME[1]}, found {name[:80]!r}")
             if not isinstance(settings, dict):
                 raise ConfigInvalid(f"client_settings: {name}: expected a JSON object, found {str(settings)[:80]!r}")
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """What a client must be able to, to take part (`fedn.wire.encodings`)."""
+        return tuple(name for name in (self.wire_dtype, self.compression) if name in KNOWN)
 
     def as_json(self) -> dict[str, Any]:
         """The config as a JSON object."""
@@ -89,7 +107,13 @@ class SessionConfig:
 
 
 def _convert(key: str, kind: str, raw: Any) -> Any:
-    readers = {"int": _integer, "float": _number, "bool": _truth, "dict": _object}
+    readers: dict[str, Callable[[Any], Any]] = {
+        "int": _integer,
+        "float": _number,
+        "bool": _truth,
+        "dict": _object,
+        "str": str,
+    }
     try:
         return readers[kind.split("[")[0].split(" ")[0]](raw)
     except (TypeError, ValueError) as error:
@@ -141,6 +165,8 @@ def _object(raw: Any) -> dict[str, Any]:
 def _within(key: str, value: Any, limits: Mapping[str, Any]) -> Any:
     if "max_bytes" in limits and len(json.dumps(value)) > limits["max_bytes"]:
         raise ConfigInvalid(f"{key}: more than {limits['max_bytes']} bytes of JSON")
+    if "choices" in limits and value not in limits["choices"]:
+        raise ConfigInvalid(f"{key}: expected one of {', '.join(limits['choices'])}, found {value[:80]!r}")
     low, high = limits.get("min"), limits.get("max")
     outside = (low is not None and not value >= low) or (high is not None and not value <= high)
     if outside:

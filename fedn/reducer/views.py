@@ -7,8 +7,10 @@ from typing import Any
 
 from fedn import __version__
 from fedn.errors import ModelMissing
+from fedn.reducer.attendance import unfit
 from fedn.reducer.desk import Desk
 from fedn.reducer.network import Seen
+from fedn.reducer.session_config import SessionConfig
 from fedn.reducer.sessions import ACTIVE
 
 WARNINGS = 20  # so many are enough to see what is wrong
@@ -65,7 +67,7 @@ def session_view(desk: Desk, session: dict[str, Any], seen: Sequence[Seen]) -> d
         "code": session["code"],
         "reason": session["reason"],
         "config": session["config"],
-        "warnings": warnings(desk, session),
+        "warnings": warnings(desk, session) + (left_out(session, seen) if session["slot"] == ACTIVE else []),
         "lineage": desk.trail.lineage_of_session(session["_id"]),
         "created": session["created"],
         "ended": session["ended"],
@@ -82,6 +84,17 @@ def warnings(desk: Desk, session: dict[str, Any]) -> list[str]:
         return []
     strangers = sorted(set(named) - {client.get("name") for client in desk.state.find("clients")})
     return [f"client_settings name {name!r}, and no client has had this name" for name in strangers[:WARNINGS]]
+
+
+def left_out(session: dict[str, Any], seen: Sequence[Seen]) -> list[str]:
+    """Who is connected and takes no part, because its FEDn does not know what the session asks for."""
+    encodings = SessionConfig.parse(session["config"]).encodings
+    if not encodings:
+        return []
+    there = {client.client_id: client for combiner in seen for client in combiner.clients()}
+    unable = sorted(unfit(there.values(), encodings), key=lambda client: client.name)
+    lacks = [(client.name, " and ".join(sorted(set(encodings) - client.encodings))) for client in unable]
+    return [f"client {name} takes no part: its FEDn does not know {what}" for name, what in lacks[:WARNINGS]]
 
 
 def rounds_view(desk: Desk, session_id: str) -> list[dict[str, Any]]:

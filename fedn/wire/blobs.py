@@ -12,9 +12,8 @@ from typing import Protocol, TypeAlias
 from fedn.errors import BadInput, DiskFull, FolderUnusable, NotFound, TransferFailed, Unavailable, no_room
 from fedn.wire import digests
 from fedn.wire.admission import Admission
-from fedn.wire.messages import data_message
 from fedn.wire.pace import Pace
-from fedn.wire.parts import PartWriter, chunks
+from fedn.wire.parts import PartWriter
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import Context, answers_errors
 from fedn.wire.threads import to_the_end
@@ -32,6 +31,7 @@ from fedn.wire.v1.blobs_pb2 import (
     UploadStart,
     UploadStored,
 )
+from fedn.wire.zstd import data_of, outgoing
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +122,14 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         async with self._admission:
             grant = DownloadGrant(size=size, offset=request.offset)
             await pace.of(context.write(DownloadReply(grant=grant)))
-            blob = chunks(path, offset=request.offset, chunk_bytes=self._settings.chunk_bytes)
+            chunk_bytes = self._settings.chunk_bytes
+            blob = outgoing(path, offset=request.offset, chunk_bytes=chunk_bytes, zstd=request.zstd)
             try:
                 async with aclosing(blob):
-                    async for data in blob:
-                        await pace.of(context.write(data_message(data)))
-                        pace.moved(len(data))
+                    async for size, message in blob:
+                        await pace.of(context.write(message))
+                        pace.moved(size)
+                        del message  # not held while the next one is made
             except FileNotFoundError:
                 raise NotFound(f"no blob {request.digest} here any more") from None
             except OSError as error:
@@ -185,10 +187,10 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
 async def _next_chunk(requests: AsyncIterator[Step], pace: Pace) -> memoryview | bytes:
     """Empty at the end."""
     while (step := await pace.of(anext(requests, None))) is not None:
-        if isinstance(step, UploadRequest) and step.WhichOneof("step") != "data":
+        if isinstance(step, UploadRequest) and step.WhichOneof("step") not in ("data", "zstd"):
             raise BadInput("after start, an upload holds data only")
-        if data := step.data if isinstance(step, UploadRequest) else step:
-            pace.moved(len(data))
+        if data := await data_of(step):
+            pace.moved(len(data))  # of the blob: a frame is no longer than its chunk, so the wire is never slower
             return data
     return b""
 

@@ -23,9 +23,9 @@ from fedn.errors import (
 from fedn.wire import digests
 from fedn.wire.backoff import delays
 from fedn.wire.calls import calling
-from fedn.wire.messages import BlobsStub, data_message
+from fedn.wire.messages import BlobsStub
 from fedn.wire.pace import Pace
-from fedn.wire.parts import PartWriter, chunks
+from fedn.wire.parts import PartWriter
 from fedn.wire.settings import DEFAULTS, TransferSettings
 from fedn.wire.v1.blobs_pb2 import (
     DownloadReply,
@@ -34,6 +34,7 @@ from fedn.wire.v1.blobs_pb2 import (
     UploadRequest,
     UploadStart,
 )
+from fedn.wire.zstd import data_of, outgoing
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +50,15 @@ async def upload(
     digest: str,
     round_id: str = "",
     client_id: str = "",
+    zstd: bool = False,
     settings: TransferSettings = DEFAULTS,
     moved: Callable[[int], None] = _unseen,
 ) -> None:
     """One attempt to bring a file to the other end; on return it is durable and verified there.
 
-    Goes on from what the other end has. ``moved`` is told the bytes of each chunk that went out. Raises
-    TransferFailed and its kinds or CombinerUnreachable (try again: `until_done`), or the refusal;
-    FolderUnusable if the file cannot be read.
+    Goes on from what the other end has; with ``zstd`` in frames, which the other end must know. ``moved`` is told the
+    bytes of each chunk that went out. Raises TransferFailed and its kinds or CombinerUnreachable (try again:
+    `until_done`), or the refusal; FolderUnusable if the file cannot be read.
     """
     try:
         size = path.stat().st_size
@@ -65,7 +67,7 @@ async def upload(
             await call.write(UploadRequest(start=start))
             offset = _granted(await call.read(), size=size)
             if offset < size:
-                await _send(call, path, offset=offset, settings=settings, moved=moved)
+                await _send(call, path, offset=offset, zstd=zstd, settings=settings, moved=moved)
             await call.done_writing()
             # the other end has yet to receive, hash, write and sync what we sent
             pace = Pace(settings, ahead=size)
@@ -83,20 +85,22 @@ async def download(
     digest: str,
     size: int,
     destination: Path,
+    zstd: bool = False,
     settings: TransferSettings = DEFAULTS,
     moved: Callable[[int], None] = _unseen,
 ) -> None:
     """One attempt to fetch a blob of ``size`` bytes; ``destination`` appears when it is complete and verified.
 
-    It is not synced, since it can be fetched again: who finds it after a restart checks it first. What an
-    attempt got rests in ``<destination>.part``, and the next one goes on from there. ``moved`` is told the
-    bytes of each chunk that came in. Raises TransferFailed and its kinds or CombinerUnreachable (try again:
-    `until_done`), or the refusal; BadInput if the other end's blob has another size; FolderUnusable, DiskFull.
+    With ``zstd`` its chunks may come as frames. The file is not synced, since it can be fetched again: who finds it
+    after a restart checks it first. What an attempt got rests in ``<destination>.part``, and the next one goes on from
+    there. ``moved`` is told the bytes of each chunk that came in. Raises TransferFailed and its kinds or
+    CombinerUnreachable (try again: `until_done`), or the refusal; BadInput if the other end's blob has another size;
+    FolderUnusable, DiskFull.
     """
     part_path = destination.with_name(destination.name + ".part")
     try:
         async with PartWriter(part_path, digest=digests.checked(digest), size=size) as part:
-            await _fetch(channel, part, digest=digest, size=size, settings=settings, moved=moved)
+            await _fetch(channel, part, digest=digest, size=size, zstd=zstd, settings=settings, moved=moved)
             await part.finish()
         part_path.replace(destination)
     except OSError as error:
@@ -143,15 +147,17 @@ async def _send(
     path: Path,
     *,
     offset: int,
+    zstd: bool,
     settings: TransferSettings,
     moved: Callable[[int], None],
 ) -> None:
     pace = Pace(settings, ahead=settings.ahead_bytes)
-    async with aclosing(chunks(path, offset=offset, chunk_bytes=settings.chunk_bytes)) as data:
-        async for chunk in data:
-            await pace.of(call.write(data_message(chunk)))
-            pace.moved(len(chunk))
-            moved(len(chunk))
+    async with aclosing(outgoing(path, offset=offset, chunk_bytes=settings.chunk_bytes, zstd=zstd)) as messages:
+        async for size, message in messages:
+            await pace.of(call.write(message))
+            pace.moved(size)
+            moved(size)
+            del message  # not held while the next one is made
 
 
 async def _fetch(
@@ -160,24 +166,20 @@ async def _fetch(
     *,
     digest: str,
     size: int,
+    zstd: bool,
     settings: TransferSettings,
     moved: Callable[[int], None],
 ) -> None:
     pace = Pace(settings)
-    request = DownloadRequest(digest=digest, offset=part.length)
+    request = DownloadRequest(digest=digest, offset=part.length, zstd=zstd)
     stream = BlobsStub(channel).Download(request)
     async with calling(stream, unreachable=CombinerUnreachable) as call:
         _same_blob(await call.read(), size=size, offset=part.length)
-        while (data := data_of(await pace.of(call.read()))) is not None:
+        while (data := await data_of(await pace.of(call.read()))) is not None:
             pace.moved(len(data))
             await part.add(data)
             moved(len(data))
             del data  # not held while the next one comes
-
-
-def data_of(reply: object) -> memoryview | bytes | None:
-    """What came, however the other end wrote it; None at the end of the stream."""
-    return reply.data if isinstance(reply, DownloadReply) else reply if isinstance(reply, memoryview) else None
 
 
 def _granted(reply: object, *, size: int) -> int:

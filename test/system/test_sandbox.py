@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from fedn.model.safetensors import load_tensors
 from fedn.storage.sqlite import SqliteState
 from test.system.network import PUPPET, Network, Role, clean_environ, command, complained, network, until
 
@@ -68,6 +70,19 @@ def run(tmp_path: Path) -> Iterator[Run]:
         running = Run(tmp_path)
         running.network = made
         yield running
+
+
+def test_digits_train_in_half_the_bytes(run: Run, tmp_path: Path) -> None:
+    out, model, keep = tmp_path / "out.json", tmp_path / "model", tmp_path / "kept"
+    size = ["--combiners", 1, "--replicas", 2, "--rounds", 1, "--wire-dtype", "float16", "--compression", "zstd"]
+    done = run.start(ROOT / "test" / "digits", *size, "--json", out, "--model", model, "--keep", keep)
+    assert done.ends() == 0, done.tail
+    result = json.loads(out.read_text())
+    assert result["trail_verified"]
+    assert result["rounds"][0]["accuracy"] > 0.8
+    assert {tensor.dtype for tensor in load_tensors(model).values()} == {np.dtype(np.float32)}
+    came = [load_tensors(path) for path in (keep / "pool" / "models").iterdir() if not path.suffix]
+    assert {tensor.dtype for tensors in came for tensor in tensors.values()} == {np.dtype(np.float16)}
 
 
 def test_digits_train_end_to_end(run: Run, tmp_path: Path) -> None:

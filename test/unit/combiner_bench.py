@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,10 @@ class Hand:
         self.stub = combiner_pb2_grpc.CombinerStub(channel)
         self.stream: Any = None
 
-    async def attach(self, *, part: int = 0) -> pb.Welcome:
+    async def attach(self, *, part: int = 0, encodings: Iterable[str] = ()) -> pb.Welcome:
         """Open a stream and say hello."""
         self.stream = self.stub.Attach()
-        hello = pb.Hello(client_id=self.client_id, name=self.client_id, part=part)
+        hello = pb.Hello(client_id=self.client_id, name=self.client_id, part=part, encodings=encodings)
         await self.stream.write(pb.ClientEvent(hello=hello))
         first = await asyncio.wait_for(self.stream.read(), WAIT_S)
         welcome: pb.Welcome = first.welcome
@@ -110,6 +110,7 @@ class Table:
         kind: str = "TRAIN",
         settings: str = "{}",
         epoch: int = 1,
+        encodings: Iterable[str] = (),
     ) -> None:
         """Start a round; with a higher epoch, one that runs goes on with these clients."""
         request = control_pb2.StartRoundRequest(
@@ -126,6 +127,7 @@ class Table:
             round_timeout_s=timeout_s,
             settings=settings,
             epoch=epoch,
+            encodings=encodings,
         )
         await self.control.StartRound(request)
 

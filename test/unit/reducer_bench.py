@@ -139,13 +139,21 @@ class Reducer:
     def announce(self, name: str, identity: str, address: str) -> None:
         add_combiner(self.desk.state, [], name=name, identity=identity, address=address)
 
-    async def client(self, client_id: str, combiner: str, answer: Answer, *, part: int | None = None) -> Client:
+    async def client(
+        self,
+        client_id: str,
+        combiner: str,
+        answer: Answer,
+        *,
+        part: int | None = None,
+        encodings: Sequence[str] = (),
+    ) -> Client:
         """Attach a client that answers by itself."""
         channel = dial(self.combiners[combiner].address)
         self.stack.push_async_callback(channel.close)
         part = int(client_id[1:]) if part is None else part
         client = Client(client_id, part, combiner, Hand(channel, client_id), self.folder, answer)
-        await client.hand.attach(part=part)
+        await client.hand.attach(part=part, encodings=encodings)
         serving = asyncio.create_task(client.serve())
         self.stack.push_async_callback(gone, serving)
         return client

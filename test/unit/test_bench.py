@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 import bench.__main__ as command
 from bench import (
     clients,
+    encoding,
     fold,
     grid,
     helpers,
@@ -36,6 +37,7 @@ from bench import (
 from bench.command import command as command_of
 from bench.figure import Figure, of_samples
 from bench.round import main as round_command
+from test.system.network import PUPPET
 
 
 def positive(figures: list[Figure]) -> bool:
@@ -62,6 +64,12 @@ def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:
     told = json.loads(found.read_text())
     assert {"seconds_median", "floor_seconds", "raw_floor_seconds", "ratio_to_floor", "peers"} <= told.keys()
     assert set(told["peak_mb"]) == {"reducer", "combiner", "client"}
+
+
+def test_encoding_runs() -> None:
+    figures = encoding.run(PUPPET, clients=1, rounds=1, seeds=1, forms=[("float16", "zstd")])
+    assert [f.name for f in figures] == [f"float16 + zstd, {what}" for what in ("up", "down", "accuracy", "loss")]
+    assert positive(figures)
 
 
 def test_recover_runs() -> None:

@@ -171,7 +171,7 @@ def test_the_seed_page_shows_the_seed_once_the_trail_has_begun(empty: Bench) -> 
 
 def test_the_start_form_has_a_field_for_every_option_of_a_session(empty: Bench) -> None:
     page = Page(empty.page("/start"))
-    named = [f["name"] for f in [*page.all("input"), *page.all("textarea")]]
+    named = [f["name"] for f in [*page.all("input"), *page.all("select"), *page.all("textarea")]]
     assert sorted(named) == sorted(SessionConfig().as_json())
     rounds = next(f for f in page.all("input") if f["name"] == "rounds")
     assert (rounds["min"], rounds["max"]) == ("1", "100000")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+import click
 import pytest
 
+from fedn.cli.session import start
 from fedn.errors import ConfigInvalid
 from fedn.reducer.session_config import SessionConfig
 
@@ -45,12 +48,26 @@ def test_seed_is_random_unless_given() -> None:
         ({"settings": "{"}, "settings"),
         ({"seed": -1}, "seed"),
         ({"clients_required": 5, "clients_requested": 3}, "fewer than clients_required"),
+        ({"wire_dtype": "float8"}, "wire_dtype: expected one of float32, bfloat16, float16, found 'float8'"),
+        ({"compression": "gzip"}, "compression: expected one of none, zstd, found 'gzip'"),
     ],
 )
 def test_wrong_values_are_named(given: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         SessionConfig.parse(given)
     assert said in caught.value.reason
+
+
+def test_encodings_are_off_unless_asked_for() -> None:
+    assert SessionConfig.parse({}).encodings == ()
+    assert SessionConfig.parse({"wire_dtype": "float32", "compression": "none"}).encodings == ()
+    assert SessionConfig.parse({"wire_dtype": "float16", "compression": "zstd"}).encodings == ("float16", "zstd")
+
+
+def test_the_command_line_offers_what_a_session_takes() -> None:
+    choices = {f.name: set(f.metadata["choices"]) for f in fields(SessionConfig) if "choices" in f.metadata}
+    offered = {p.name: set(p.type.choices) for p in start.params if isinstance(p.type, click.Choice)}
+    assert offered == choices
 
 
 def test_settings_of_single_clients_are_objects_under_names() -> None:

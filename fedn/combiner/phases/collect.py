@@ -90,6 +90,7 @@ def task_id_of(round_: Round, client_id: str) -> str:
 def task_for(round_: Round, client_id: str, left_s: float) -> pb.RunTask:
     """The command for one participant, when so much of the round is left."""
     order = round_.order
+    wire = round_.wire_model
     kinds = {"train": pb.TASK_KIND_TRAIN, "validate": pb.TASK_KIND_VALIDATE, "predict": pb.TASK_KIND_PREDICT}
     return pb.RunTask(
         task_id=task_id_of(round_, client_id),
@@ -106,4 +107,8 @@ def task_for(round_: Round, client_id: str, left_s: float) -> pb.RunTask:
         time_limit_s=left_s - min(REPORT_S, left_s / 5),
         settings=order.settings,
         client_settings=order.participants[client_id].settings,
+        encodings=order.encodings,
+        wire_model=wire.digest if wire is not None else "",
+        wire_model_size=wire.size if wire is not None else 0,
+        native=wire.native if wire is not None else (),
     )

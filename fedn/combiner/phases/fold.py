@@ -9,10 +9,11 @@ from pathlib import Path
 from fedn.aggregation.fold import Contribution, check_update, fold
 from fedn.combiner.phases import Phase
 from fedn.combiner.phases.publish import Publish
-from fedn.combiner.round import Round
+from fedn.combiner.round import Answer, Round
 from fedn.combiner.tools import Tools
 from fedn.errors import BlobCorrupt, RoundFailed
 from fedn.model.safetensors import open_model
+from fedn.model.schema import Schema
 
 
 @dataclass
@@ -31,16 +32,17 @@ class Fold:
         return Publish(self.round, self.tools)
 
     def _fold(self, out: Path) -> int:
-        contributions = [self._contribution(a.client_id, a.update, a.num_examples) for a in self.round.accepted()]
-        return fold(contributions, out, threads=self.tools.threads)
-
-    def _contribution(self, client_id: str, digest: str, num_examples: int) -> Contribution:
-        path = self.tools.shelf.find(digest)
-        if path is None:
-            raise BlobCorrupt(f"the accepted update {digest} is gone from the disk")
-        if self.round.schema is None:
+        schema, wire = self.round.schema, self.round.order.encoding.dtype
+        if schema is None:
             raise RoundFailed("the round was not staged")
-        model = open_model(path, schema=self.round.schema)
+        contributions = [self._contribution(answer, schema, wire) for answer in self.round.accepted()]
+        return fold(contributions, out, schema=schema, wire=wire, threads=self.tools.threads)
+
+    def _contribution(self, answer: Answer, schema: Schema, wire: str) -> Contribution:
+        path = self.tools.shelf.find(answer.update)
+        if path is None:
+            raise BlobCorrupt(f"the accepted update {answer.update} is gone from the disk")
+        model = open_model(path, schema=self.round.update_schema)
         # After a restart of this process the ranges are not known any more: look again.
-        ranges = self.round.ranges.get(client_id) or check_update(model, self.round.schema)
-        return Contribution(model, num_examples, ranges)
+        ranges = self.round.ranges.get(answer.client_id) or check_update(model, schema, wire=wire)
+        return Contribution(model, answer.num_examples, ranges)

@@ -1,4 +1,7 @@
-"""Stage: end former rounds, have the model and the package, know the schema, take up what the journal holds."""
+"""Stage: end former rounds, have the model and the package, know the schema, take up what the journal holds.
+
+In a session with a `wire_dtype` the model is rounded to it once, for all clients (docs/encoding.md).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 
 from fedn.combiner.phases import Phase
 from fedn.combiner.phases.collect import Collect
-from fedn.combiner.round import Answer, Round
+from fedn.combiner.round import Answer, Round, WireModel
 from fedn.combiner.tools import Tools
 from fedn.errors import NotFound
-from fedn.model.safetensors import open_model
+from fedn.model.narrow import convert, narrowed, native
+from fedn.model.safetensors import ModelFile, open_model
 from fedn.model.schema import Schema
 
 
@@ -33,12 +37,28 @@ class Stage:
         path = self.tools.shelf.find(order.model)
         if path is None or self.tools.shelf.find(order.package) is None:
             raise NotFound("the round's model or package was not sent to this combiner")
-        self.round.schema, answers = await asyncio.to_thread(self._open, path)
+        answers = await asyncio.to_thread(self._open, path)
         self.round.take_up(answers)
         return Collect(self.round, self.tools)
 
-    def _open(self, model: Path) -> tuple[Schema, list[Answer]]:
-        schema = open_model(model).schema
+    def _open(self, path: Path) -> list[Answer]:
+        model, dtype = open_model(path), self.round.order.encoding.dtype
+        self.round.schema, self.round.update_schema = model.schema, narrowed(model.schema, dtype)
         if not self.tools.journal.begin(self.round.order):
             self.sweep()  # else clients may have uploaded for it what the journal does not have yet
-        return schema, self.tools.journal.answers(self.round.order.round_id)
+        if self.round.update_schema != model.schema:
+            known = self.round.wire_model
+            if known is None or self.tools.shelf.find(known.digest) is None:
+                self.round.wire_model = self._rounded(model, self.round.update_schema, dtype)
+        return self.tools.journal.answers(self.round.order.round_id)
+
+    def _rounded(self, model: ModelFile, schema: Schema, dtype: str) -> WireModel:
+        """Lend the model in this dtype to the shelf. Raises BeyondWireDtype.
+
+        Not durable, also where a client's update is the same: the round begins with this after a restart, too.
+        """
+        out = self.tools.scratch / f"{self.round.order.round_id}.wire"
+        digest = convert(model, schema, out, synced=False)
+        lent = out.replace(out.with_name(digest))
+        self.tools.shelf.lend(lent, digest)
+        return WireModel(digest, lent.stat().st_size, tuple(native(model.schema, dtype)))

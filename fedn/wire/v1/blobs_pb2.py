@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x64n/wire/v1/blobs.proto\x12\x07\x66\x65\x64n.v1\"\x1d\n\x0bStatRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"+\n\tStatReply\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0c\n\x04size\x18\x02 \x01(\x04\"N\n\rUploadRequest\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x14.fedn.v1.UploadStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04step\"P\n\x0bUploadStart\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x10\n\x08round_id\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\"e\n\x0bUploadReply\x12%\n\x05grant\x18\x01 \x01(\x0b\x32\x14.fedn.v1.UploadGrantH\x00\x12\'\n\x06stored\x18\x02 \x01(\x0b\x32\x15.fedn.v1.UploadStoredH\x00\x42\x06\n\x04step\"\x1d\n\x0bUploadGrant\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\x0e\n\x0cUploadStored\"1\n\x0f\x44ownloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"P\n\rDownloadReply\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.fedn.v1.DownloadGrantH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04step\"-\n\rDownloadGrant\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x32\xb5\x01\n\x05\x42lobs\x12\x30\n\x04Stat\x12\x14.fedn.v1.StatRequest\x1a\x12.fedn.v1.StatReply\x12:\n\x06Upload\x12\x16.fedn.v1.UploadRequest\x1a\x14.fedn.v1.UploadReply(\x01\x30\x01\x12>\n\x08\x44ownload\x12\x18.fedn.v1.DownloadRequest\x1a\x16.fedn.v1.DownloadReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x64n/wire/v1/blobs.proto\x12\x07\x66\x65\x64n.v1\"\x1d\n\x0bStatRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"+\n\tStatReply\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x0c\n\x04size\x18\x02 \x01(\x04\"^\n\rUploadRequest\x12%\n\x05start\x18\x01 \x01(\x0b\x32\x14.fedn.v1.UploadStartH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x0e\n\x04zstd\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04step\"P\n\x0bUploadStart\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x10\n\x08round_id\x18\x03 \x01(\t\x12\x11\n\tclient_id\x18\x04 \x01(\t\"e\n\x0bUploadReply\x12%\n\x05grant\x18\x01 \x01(\x0b\x32\x14.fedn.v1.UploadGrantH\x00\x12\'\n\x06stored\x18\x02 \x01(\x0b\x32\x15.fedn.v1.UploadStoredH\x00\x42\x06\n\x04step\"\x1d\n\x0bUploadGrant\x12\x0e\n\x06offset\x18\x01 \x01(\x04\"\x0e\n\x0cUploadStored\"?\n\x0f\x44ownloadRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04zstd\x18\x03 \x01(\x08\"`\n\rDownloadReply\x12\'\n\x05grant\x18\x01 \x01(\x0b\x32\x16.fedn.v1.DownloadGrantH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12\x0e\n\x04zstd\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04step\"-\n\rDownloadGrant\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x32\xb5\x01\n\x05\x42lobs\x12\x30\n\x04Stat\x12\x14.fedn.v1.StatRequest\x1a\x12.fedn.v1.StatReply\x12:\n\x06Upload\x12\x16.fedn.v1.UploadRequest\x1a\x14.fedn.v1.UploadReply(\x01\x30\x01\x12>\n\x08\x44ownload\x12\x18.fedn.v1.DownloadRequest\x1a\x16.fedn.v1.DownloadReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,21 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATREPLY']._serialized_start=68
   _globals['_STATREPLY']._serialized_end=111
   _globals['_UPLOADREQUEST']._serialized_start=113
-  _globals['_UPLOADREQUEST']._serialized_end=191
-  _globals['_UPLOADSTART']._serialized_start=193
-  _globals['_UPLOADSTART']._serialized_end=273
-  _globals['_UPLOADREPLY']._serialized_start=275
-  _globals['_UPLOADREPLY']._serialized_end=376
-  _globals['_UPLOADGRANT']._serialized_start=378
-  _globals['_UPLOADGRANT']._serialized_end=407
-  _globals['_UPLOADSTORED']._serialized_start=409
-  _globals['_UPLOADSTORED']._serialized_end=423
-  _globals['_DOWNLOADREQUEST']._serialized_start=425
-  _globals['_DOWNLOADREQUEST']._serialized_end=474
-  _globals['_DOWNLOADREPLY']._serialized_start=476
-  _globals['_DOWNLOADREPLY']._serialized_end=556
-  _globals['_DOWNLOADGRANT']._serialized_start=558
-  _globals['_DOWNLOADGRANT']._serialized_end=603
-  _globals['_BLOBS']._serialized_start=606
-  _globals['_BLOBS']._serialized_end=787
+  _globals['_UPLOADREQUEST']._serialized_end=207
+  _globals['_UPLOADSTART']._serialized_start=209
+  _globals['_UPLOADSTART']._serialized_end=289
+  _globals['_UPLOADREPLY']._serialized_start=291
+  _globals['_UPLOADREPLY']._serialized_end=392
+  _globals['_UPLOADGRANT']._serialized_start=394
+  _globals['_UPLOADGRANT']._serialized_end=423
+  _globals['_UPLOADSTORED']._serialized_start=425
+  _globals['_UPLOADSTORED']._serialized_end=439
+  _globals['_DOWNLOADREQUEST']._serialized_start=441
+  _globals['_DOWNLOADREQUEST']._serialized_end=504
+  _globals['_DOWNLOADREPLY']._serialized_start=506
+  _globals['_DOWNLOADREPLY']._serialized_end=602
+  _globals['_DOWNLOADGRANT']._serialized_start=604
+  _globals['_DOWNLOADGRANT']._serialized_end=649
+  _globals['_BLOBS']._serialized_start=652
+  _globals['_BLOBS']._serialized_end=833
 # @@protoc_insertion_point(module_scope)

@@ -20,12 +20,14 @@ class StatReply(_message.Message):
     def __init__(self, complete: bool = ..., size: _Optional[int] = ...) -> None: ...
 
 class UploadRequest(_message.Message):
-    __slots__ = ("start", "data")
+    __slots__ = ("start", "data", "zstd")
     START_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     start: UploadStart
     data: bytes
-    def __init__(self, start: _Optional[_Union[UploadStart, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    zstd: bytes
+    def __init__(self, start: _Optional[_Union[UploadStart, _Mapping]] = ..., data: _Optional[bytes] = ..., zstd: _Optional[bytes] = ...) -> None: ...
 
 class UploadStart(_message.Message):
     __slots__ = ("digest", "size", "round_id", "client_id")
@@ -58,20 +60,24 @@ class UploadStored(_message.Message):
     def __init__(self) -> None: ...
 
 class DownloadRequest(_message.Message):
-    __slots__ = ("digest", "offset")
+    __slots__ = ("digest", "offset", "zstd")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     digest: str
     offset: int
-    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
+    zstd: bool
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., zstd: bool = ...) -> None: ...
 
 class DownloadReply(_message.Message):
-    __slots__ = ("grant", "data")
+    __slots__ = ("grant", "data", "zstd")
     GRANT_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
     grant: DownloadGrant
     data: bytes
-    def __init__(self, grant: _Optional[_Union[DownloadGrant, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+    zstd: bytes
+    def __init__(self, grant: _Optional[_Union[DownloadGrant, _Mapping]] = ..., data: _Optional[bytes] = ..., zstd: _Optional[bytes] = ...) -> None: ...
 
 class DownloadGrant(_message.Message):
     __slots__ = ("size", "offset")

@@ -7,6 +7,7 @@ The one transfer protocol, on every hop: client and combiner, reducer and combin
               > data × n                                          < stored
   download    > digest, offset         … waits for admission …    < grant(size, offset)  < data × n
 
+A chunk may travel as one zstd frame; lengths, offsets and digests are always those of the blob's own bytes.
 Resumable from the offset that the receiver has; verified by length and sha256 before it counts; idempotent.
 """
 

@@ -2,7 +2,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -31,16 +31,18 @@ class ClientEvent(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., accepted: _Optional[_Union[TaskAccepted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("client_id", "name", "part", "profile")
+    __slots__ = ("client_id", "name", "part", "profile", "encodings")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     name: str
     part: int
     profile: Profile
-    def __init__(self, client_id: _Optional[str] = ..., name: _Optional[str] = ..., part: _Optional[int] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, client_id: _Optional[str] = ..., name: _Optional[str] = ..., part: _Optional[int] = ..., profile: _Optional[_Union[Profile, _Mapping]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Profile(_message.Message):
     __slots__ = ("cpus", "memory_bytes", "version")
@@ -95,7 +97,7 @@ class Welcome(_message.Message):
     def __init__(self, combiner: _Optional[str] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
 
 class RunTask(_message.Message):
-    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings", "client_settings")
+    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings", "client_settings", "encodings", "wire_model", "wire_model_size", "native")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -110,6 +112,10 @@ class RunTask(_message.Message):
     TIME_LIMIT_S_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     CLIENT_SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
+    WIRE_MODEL_FIELD_NUMBER: _ClassVar[int]
+    WIRE_MODEL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    NATIVE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     round_id: str
     kind: TaskKind
@@ -124,7 +130,11 @@ class RunTask(_message.Message):
     time_limit_s: float
     settings: str
     client_settings: str
-    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ..., client_settings: _Optional[str] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    wire_model: str
+    wire_model_size: int
+    native: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ..., client_settings: _Optional[str] = ..., encodings: _Optional[_Iterable[str]] = ..., wire_model: _Optional[str] = ..., wire_model_size: _Optional[int] = ..., native: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CancelTask(_message.Message):
     __slots__ = ("task_id", "reason")

@@ -31,7 +31,7 @@ class Participant(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., part: _Optional[int] = ..., seed: _Optional[int] = ..., settings: _Optional[str] = ...) -> None: ...
 
 class StartRoundRequest(_message.Message):
-    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings", "epoch")
+    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings", "epoch", "encodings")
     TERM_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class StartRoundRequest(_message.Message):
     SESSION_SEED_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     term: int
     round_id: str
     session_id: str
@@ -60,7 +61,8 @@ class StartRoundRequest(_message.Message):
     session_seed: int
     settings: str
     epoch: int
-    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class StartRoundReply(_message.Message):
     __slots__ = ()
@@ -210,7 +212,7 @@ class RunningRound(_message.Message):
     def __init__(self, round_id: _Optional[str] = ..., progress: _Optional[_Union[RoundProgress, _Mapping]] = ...) -> None: ...
 
 class AttachedClient(_message.Message):
-    __slots__ = ("client_id", "name", "part", "task", "cpus", "memory_bytes", "version")
+    __slots__ = ("client_id", "name", "part", "task", "cpus", "memory_bytes", "version", "encodings")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +220,7 @@ class AttachedClient(_message.Message):
     CPUS_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     name: str
     part: int
@@ -225,4 +228,5 @@ class AttachedClient(_message.Message):
     cpus: int
     memory_bytes: int
     version: str
-    def __init__(self, client_id: _Optional[str] = ..., name: _Optional[str] = ..., part: _Optional[int] = ..., task: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., version: _Optional[str] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, client_id: _Optional[str] = ..., name: _Optional[str] = ..., part: _Optional[int] = ..., task: _Optional[str] = ..., cpus: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., version: _Optional[str] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
