@@ -44,7 +44,10 @@ PEERS = {
 
 @dataclass(frozen=True)
 class PeerResult:
-    """Seconds of each round, without start-up; megabytes (10^6 bytes, RssAnon) at most, of the server and of a client."""
+    """Seconds of each round, without start-up; the most megabytes (10^6 bytes, RssAnon), of the server and of a client.
+
+    With an error the seconds are empty.
+    """
 
     name: str
     version: str
@@ -68,7 +71,10 @@ def measure(
     environments: Path = PLACE,
     limit_s: int | None = None,
 ) -> PeerResult:
-    """Run the work on a peer in a new `folder / name`. What goes wrong is in the result, with the peer's own message."""
+    """Run the work on a peer in a new `folder / name`. What goes wrong is in the result, with the peer's message.
+
+    Its environment is in `environments / name`, and is made there when it is missing.
+    """
     peer, place = PEERS[name], folder / name
     limit = limit_s or limit_of(clients=clients, megabytes=megabytes, rounds=rounds)
     try:

@@ -48,7 +48,7 @@ def _measure(asked: dict[str, Any]) -> dict[str, Any]:
         error = f"stopped after {asked['limit_s']} s; {said}"
     except PeerFailedError as failed:
         error = str(failed)
-    except Exception as failed:  # noqa: BLE001: the outermost loop; a peer never breaks the benchmark
+    except Exception as failed:  # noqa: BLE001 - the outermost loop: a peer never breaks the benchmark
         error = f"{type(failed).__name__}: {failed}"
     finally:
         signal.alarm(0)

@@ -1,4 +1,4 @@
-"""The most anonymous memory (RssAnon: no shared libraries, no page cache) that a role's processes hold at one moment."""
+"""The most anonymous memory that a role's processes hold at one moment: RssAnon, so no libraries and no page cache."""
 
 from __future__ import annotations
 

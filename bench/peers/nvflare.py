@@ -1,4 +1,4 @@
-"""NVFlare: a provisioned server and one provisioned site per client, each its own process tree, on loopback without TLS.
+"""NVFlare: a provisioned server and a provisioned site per client, each its own process tree, on loopback without TLS.
 
 The job is NVFlare's own FedAvg controller with numpy arrays; a client's script uses the Client API within the site's
 job process, as by default. A round is, by the job's server process, from the moment that the controller has the model

@@ -79,11 +79,15 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self.watch.stop()
+        self.end(*self.programs)
+
+    def end(self, *programs: Program) -> None:
+        """End these, and what they have started in their session."""
         for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
-            for program in self.programs:
+            for program in programs:
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(program.process.pid, number)
-            _await_end(self.programs, patience)
+            _await_end(programs, patience)
 
     @property
     def python(self) -> Path:
@@ -100,6 +104,7 @@ class Stage:
         words: Sequence[object],
         *,
         role: str | None = None,
+        user: str | None = None,
         environ: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Program:
@@ -116,6 +121,7 @@ class Stage:
                 env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | (environ or {}),
                 cwd=self.folder if cwd is None else cwd,
                 start_new_session=True,
+                user=user,
             )
         program = Program(name, process, log)
         self.programs.append(program)
@@ -172,7 +178,7 @@ def listens(port: int) -> bool:
     return False
 
 
-def _await_end(programs: list[Program], patience: float) -> None:
+def _await_end(programs: Sequence[Program], patience: float) -> None:
     ends = time.monotonic() + patience
     for program in programs:
         with suppress(subprocess.TimeoutExpired):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import nvflare.client as flare
 import numpy as np
+import nvflare.client as flare
 from nvflare.app_common.abstract.fl_model import FLModel
 
 flare.init()

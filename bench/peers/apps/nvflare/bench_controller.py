@@ -22,8 +22,10 @@ class TimedFedAvg(FedAvg):
         self.clock = clock
 
     def load_model(self) -> FLModel:
-        """Zeros; called once, when the job runs."""
-        weights = {f"layer{i}": np.zeros(self.elements, np.float32) for i in range(self.layers)}
+        """Called once, when the job runs."""
+        rng = np.random.default_rng(0)
+        weights = {f"layer{i}": rng.standard_normal(self.elements, np.float32) for i in range(self.layers)}
+        weights["layer0"][0] = 0
         self.note(replies=0, weights=weights)
         return FLModel(params=weights)
 

@@ -1,4 +1,4 @@
-"""Makes the job and hands it in: `python submit.py KIT USER CLIENTS ELEMENTS LAYERS ROUNDS CLOCK`; waits for its end."""
+"""Makes the job, hands it in, waits for its end: `python submit.py KIT USER CLIENTS ELEMENTS LAYERS ROUNDS CLOCK`."""
 
 from __future__ import annotations
 

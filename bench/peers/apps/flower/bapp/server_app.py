@@ -44,8 +44,10 @@ def main(grid: Grid, context: Context) -> None:
     """Wait for the clients, then run the rounds."""
     config = context.run_config
     clients, clock = int(config["clients"]), Path(str(config["clock"]))
-    layer = np.zeros(int(config["elements"]), np.float32)
-    weights = ArrayRecord({f"layer{i}": Array(layer) for i in range(int(config["layers"]))})
+    rng, elements = np.random.default_rng(0), int(config["elements"])
+    layers = {f"layer{i}": rng.standard_normal(elements, np.float32) for i in range(int(config["layers"]))}
+    layers["layer0"][0] = 0
+    weights = ArrayRecord({name: Array(layer) for name, layer in layers.items()})
     while len(list(grid.get_node_ids())) < clients:
         time.sleep(LOOK_S)
     strategy = Timed(
