@@ -16,11 +16,13 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.peers.environments import PLACE, environment
 from bench.peers.stage import PeerFailedError
 from fedn.cli.descendants import descendants
 
+ROOT = Path(__file__).parents[2]  # of the packages bench and fedn
 GRACE_S = 20.0  # for a measurement to end by itself once its limit is over
 TAIL_LETTERS = 800
 
@@ -94,13 +96,18 @@ def measure(
     return PeerResult(name, peer.version, **found)
 
 
-def _alone(asked: dict[str, object], place: Path, limit: int) -> dict[str, object]:
+def _alone(asked: dict[str, object], place: Path, limit: int) -> dict[str, Any]:
     """In a process that owns all that the peer starts. It keeps the limit itself; we are there if it cannot."""
     log, result = place / "measurement.log", place / "result.json"
     words = [sys.executable, "-m", "bench.peers.alone"]
     with log.open("w") as output:
         process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            words,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+            start_new_session=True,
         )
         try:
             with suppress(subprocess.TimeoutExpired):
@@ -110,19 +117,32 @@ def _alone(asked: dict[str, object], place: Path, limit: int) -> dict[str, objec
     if not result.exists():
         ended = f"the measurement ended with exit code {process.returncode}"
         raise PeerFailedError(f"{ended}: {log.read_text().strip()[-TAIL_LETTERS:]}")
-    found: dict[str, object] = json.loads(result.read_text())
+    found: dict[str, Any] = json.loads(result.read_text())
     return found
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask it to end, which ends all that it owns; else end these first, for they would be nobody's without it."""
-    if process.poll() is None:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_S)
-    while process.poll() is None:
-        for pid in [*descendants(process.pid), process.pid]:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
+    if process.poll() is not None:
+        return
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    while process.poll() is None and (below := [pid for pid in descendants(process.pid) if runs(pid)]):
+        _kill(*below)
+    _kill(process.pid)
+    process.wait()
+
+
+def runs(pid: int) -> bool:
+    """False for one that has ended, also when its parent has not taken note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def _kill(*pids: int) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from bench.peers.stage import PeerFailedError, Work
+from bench.peers.stage import PeerFailedError, Stage, Work
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,16 @@ def ticks(file: Path) -> list[Tick]:
     if not file.exists():
         return []
     return [Tick(**json.loads(line)) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def rounds(file: Path, work: Work, stage: Stage) -> list[float]:
+    """Each round's seconds, when all are over. They may take as long as the whole measurement may."""
+
+    def noted() -> list[Tick] | None:
+        found = ticks(file)
+        return found if len(found) > work.rounds else None
+
+    return round_seconds(stage.until(noted, "the rounds are run", within=None), work)
 
 
 def round_seconds(noted: list[Tick], work: Work) -> list[float]:

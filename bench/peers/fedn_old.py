@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from bench.peers.clock import round_seconds, ticks
+from bench.peers.clock import rounds
 from bench.peers.stage import Stage, Work, free_ports, listens
 
 APP = Path(__file__).with_name("apps") / "fedn_old"
@@ -54,10 +54,7 @@ def run(work: Work, stage: Stage) -> list[float]:
     clock = stage.folder / "clock"
     job = [api, work.clients, work.elements, work.layers, work.rounds, clock]
     stage.start("session", [stage.python, APP / "session.py", *job], environ=environ)
-    noted = stage.until(
-        lambda: found if len(found := ticks(clock)) > work.rounds else None, "the rounds are run", within=None
-    )
-    return round_seconds(noted, work)
+    return rounds(clock, work, stage)
 
 
 def configuration(*, api: int, state: int, blobs: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.peers.clock import round_seconds, ticks
+from bench.peers.clock import rounds
 from bench.peers.stage import Program, Stage, Work, free_ports, listens
 
 APP = Path(__file__).with_name("apps") / "flower"
@@ -41,10 +41,7 @@ def run(work: Work, stage: Stage) -> list[float]:
     }
     words = " ".join(f"{key}={value}" for key, value in config.items())
     stage.finish("flwr-run", [stage.program("flwr"), "run", app, "bench", "--run-config", words], environ=environ)
-    noted = stage.until(
-        lambda: found if len(found := ticks(clock)) > work.rounds else None, "the rounds are run", within=None
-    )
-    return round_seconds(noted, work)
+    return rounds(clock, work, stage)
 
 
 def _has_http(stage: Stage) -> bool:
@@ -64,7 +61,10 @@ def _start_http(work: Work, stage: Stage, environ: dict[str, str]) -> int:
 def _start_grpc(work: Work, stage: Stage, environ: dict[str, str]) -> int:
     apps, fleet, control, *own = free_ports(work.clients + 3)
     at = {"serverappio": apps, "fleet": fleet, "control": control}
-    flags = ["--insecure", *(word for api, p in at.items() for word in (f"--{api}-api-address", f"127.0.0.1:{p}"))]
+    flags: list[object] = [
+        "--insecure",
+        *(word for api, p in at.items() for word in (f"--{api}-api-address", f"127.0.0.1:{p}")),
+    ]
     _superlink(stage, [apps, fleet, control], flags, environ)
     _supernodes(work, stage, fleet, lambda i: ["--clientappio-api-address", f"127.0.0.1:{own[i]}"], environ)
     return control

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from bench.peers.clock import round_seconds, ticks
+from bench.peers.clock import rounds
 from bench.peers.stage import Stage, Work, free_ports, listens
 
 APP = Path(__file__).with_name("apps") / "nvflare"
@@ -46,10 +46,7 @@ def run(work: Work, stage: Stage) -> list[float]:
     job = [work.clients, work.elements, work.layers, work.rounds, clock]
     words = [stage.python, "submit.py", kits / ADMIN, ADMIN, *job]
     stage.start("submit", words, environ=environ, cwd=APP)
-    noted = stage.until(
-        lambda: found if len(found := ticks(clock)) > work.rounds else None, "the rounds are run", within=None
-    )
-    return round_seconds(noted, work)
+    return rounds(clock, work, stage)
 
 
 def project(port: int, sites: list[str]) -> dict[str, Any]:

@@ -142,7 +142,7 @@ class Stage:
             raise PeerFailedError(f"{name} {_how(program)}: {program.tail}")
         return program.text
 
-    def until(self, look: Callable[[], T], what: str, *, within: float | None = COME_UP_S) -> T:
+    def until(self, look: Callable[[], T | None], what: str, *, within: float | None = COME_UP_S) -> T:
         """The first true value that `look` gives; None waits as long as the whole measurement may take.
 
         Raises PeerFailedError when a program ends meanwhile, or the time is over.
