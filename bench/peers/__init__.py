@@ -1,9 +1,8 @@
 """The same work on other systems, each as it is deployed: real processes, its own environment, loopback, no TLS.
 
-    >>> measure("flower-1.41", clients=2, megabytes=1, rounds=3, folder=Path("scratch"))  # doctest: +SKIP
-    PeerResult(name='flower-1.41', version='1.41.0', seconds=[6.1, 6.1, 6.2], peak_mb={…}, error=None)
-
-Each peer's module says how its rounds are timed. What a round yields is looked at: the average of all clients' updates.
+`measure("flower-1.41", clients=10, megabytes=100, rounds=3, folder=scratch)` gives its rounds' seconds, or what went
+wrong. Each peer's module says how its rounds are timed. A round whose model is not the average of every client's update
+is an error, not a figure.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class PeerResult:
     error: str | None = None
 
 
-def limit_of(*, clients: int, megabytes: int, rounds: int) -> int:
+def limit_of(*, clients: int, megabytes: float, rounds: int) -> int:
     """Seconds after which a measurement is stopped: several times what the slowest peer took."""
     return int(150 + rounds * (30 + 0.2 * clients * megabytes))
 
@@ -67,7 +66,7 @@ def measure(
     name: str,
     *,
     clients: int,
-    megabytes: int,
+    megabytes: float,
     rounds: int,
     folder: Path,
     environments: Path = PLACE,

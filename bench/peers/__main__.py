@@ -26,7 +26,9 @@ def row(result: PeerResult) -> str:
 
 @click.command()
 @click.option("--clients", default=10, show_default=True, type=click.IntRange(min=1))
-@click.option("--megabytes", default=100, show_default=True, type=click.IntRange(min=1), help="Of float32, the model.")
+@click.option(
+    "--megabytes", default=100.0, show_default=True, type=click.FloatRange(min=0.01), help="Of float32, the model."
+)
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option("--only", multiple=True, type=click.Choice(list(PEERS)), help="This peer alone; may be given again.")
 @click.option("--limit", "limit_s", type=click.IntRange(min=1), help="Seconds after which each is stopped.")
@@ -35,7 +37,7 @@ def row(result: PeerResult) -> str:
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the results to this file.")
 def main(
     clients: int,
-    megabytes: int,
+    megabytes: float,
     rounds: int,
     only: Sequence[str],
     limit_s: int | None,
@@ -44,7 +46,7 @@ def main(
     json_file: Path | None,
 ) -> None:
     """Seconds of a round, the median, on each peer; its environment is made when it is not there yet."""
-    click.echo(f"{clients} clients x {megabytes} MB, {rounds} rounds")
+    click.echo(f"{clients} clients x {megabytes:g} MB, {rounds} rounds")
     results = []
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as scratch:
         for name in only or PEERS:

@@ -21,7 +21,7 @@ LOOK_S = 0.1
 TAIL_LINES = 8
 TAIL_LETTERS = 1500
 ELEMENT_BYTES = 4
-LAYERS = 10
+LAYERS = 4  # as in bench/round.py
 
 
 class PeerFailedError(Exception):
@@ -33,14 +33,14 @@ class Work:
     """What every peer does: FedAvg over float32 layers of equal size, without evaluation."""
 
     clients: int
-    megabytes: int
+    megabytes: float
     rounds: int
     layers: int = LAYERS
 
     @property
     def elements(self) -> int:
         """Per layer."""
-        return self.megabytes * 1_000_000 // ELEMENT_BYTES // self.layers
+        return round(self.megabytes * 1e6) // ELEMENT_BYTES // self.layers
 
 
 @dataclass
