@@ -76,10 +76,10 @@ def measure(
 
     Its environment is in `environments / name`, and is made there when it is missing.
     """
-    peer, place = PEERS[name], folder / name
+    peer, place = PEERS[name], (folder / name).absolute()
     limit = limit_s or limit_of(clients=clients, megabytes=megabytes, rounds=rounds)
     try:
-        installed = environment(name, environments) if peer.installs else Path(sys.prefix)
+        installed = environment(name, environments.absolute()) if peer.installs else Path(sys.prefix)
         place.mkdir(parents=True)
         asked = {
             "module": peer.module,
@@ -87,6 +87,7 @@ def measure(
             "folder": str(place),
             "result": str(place / "result.json"),
             "limit_s": limit,
+            "parent": os.getpid(),
             "work": {"clients": clients, "megabytes": megabytes, "rounds": rounds},
         }
         found = _alone(asked, place, limit)

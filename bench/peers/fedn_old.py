@@ -85,7 +85,8 @@ def configuration(*, api: int, state: int, blobs: int) -> dict[str, Any]:
 def _state(stage: Stage, port: int) -> None:
     """A server of the MongoDB wire protocol."""
     program = Path(sys.executable).with_name("nx-27017")
-    stage.start("state", [program, "--data-dir", stage.folder / "state", "-p", port])
+    files = ["--log-file", stage.folder / "state.log", "--pid-file", stage.folder / "state.pid"]
+    stage.start("state", [program, "--data-dir", stage.folder / "state", "-p", port, *files])
     stage.until(lambda: listens(port), "the state store listens")
 
 

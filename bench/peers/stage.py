@@ -73,7 +73,8 @@ class Stage:
     programs: list[Program] = field(default_factory=list)
 
     def __enter__(self) -> Stage:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        for name in ("logs", "tmp"):
+            (self.folder / name).mkdir(parents=True)
         self.watch.start()
         return self
 
@@ -104,24 +105,25 @@ class Stage:
         words: Sequence[object],
         *,
         role: str | None = None,
-        user: str | None = None,
         environ: dict[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Program:
         """Start a program; the memory of its whole tree counts for the role, if it has one (`client-3`: a client)."""
         log = self.folder / "logs" / f"{name}.log"
-        log.parent.mkdir(exist_ok=True)
-        path = f"{self.environment / 'bin'}:{os.environ['PATH']}"
+        own = {
+            "PATH": f"{self.environment / 'bin'}:{os.environ['PATH']}",
+            "TMPDIR": str(self.folder / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+        }
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(word) for word in words],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"} | (environ or {}),
+                env=os.environ | own | (environ or {}),
                 cwd=self.folder if cwd is None else cwd,
                 start_new_session=True,
-                user=user,
             )
         program = Program(name, process, log)
         self.programs.append(program)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ import bench.peers.__main__ as command
 from bench.peers.clock import Tick, round_seconds
 from bench.peers.environments import environment
 from bench.peers.stage import PeerFailedError, Work
+from test.system.network import until
 
 WORK = Work(clients=3, megabytes=1, rounds=2)
 WORKS = """
@@ -81,7 +85,7 @@ def test_a_peer_module_that_raises_breaks_nothing(tmp_path: Path, monkeypatch: p
 def test_a_peer_that_hangs_is_stopped_with_all_that_it_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = measured(HANGS, tmp_path, monkeypatch, limit_s=1)
     assert result.error is not None
-    assert result.error.startswith("stopped after 1 s")
+    assert result.error.startswith("stopped after at most 1 s")
     assert left(tmp_path) == []
 
 
@@ -93,6 +97,23 @@ def test_a_measurement_that_does_not_stop_itself_is_killed_with_all_below(
     assert result.error is not None
     assert "exit code -9" in result.error
     assert left(tmp_path) == []
+
+
+def test_a_benchmark_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "fake_peer.py").write_text(HANGS)
+    code = (
+        "from pathlib import Path; import bench.peers as peers;"
+        "peers.PEERS['fake'] = peers.Peer('fake_peer', '1.0', installs=False);"
+        "peers.measure('fake', clients=1, megabytes=1, rounds=1, folder=Path('scratch'))"
+    )
+    environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{peers.ROOT}"}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environ) as benchmark:
+        try:
+            noted = tmp_path / "scratch" / "fake" / "pids"
+            until(lambda: noted.exists() and len(noted.read_text().split()) == 3, "the fake has started its processes")
+        finally:
+            benchmark.kill()
+    until(lambda: not left(tmp_path), "all of them end")
 
 
 def test_an_environment_that_cannot_be_made_is_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
