@@ -136,12 +136,11 @@ class Stage:
     ) -> str:
         """Run a program to its end and return what it said. Raises PeerFailedError unless it exits with 0."""
         program = self.start(name, words, environ=environ, cwd=cwd)
-        self.programs.remove(program)
         with suppress(subprocess.TimeoutExpired):
             program.process.wait(COME_UP_S)
         if program.process.returncode != 0:
-            self.programs.append(program)
             raise PeerFailedError(f"{name} {_how(program)}: {program.tail}")
+        self.programs.remove(program)
         return program.text
 
     def until(self, look: Callable[[], T | None], what: str, *, within: float | None = COME_UP_S) -> T:
@@ -151,13 +150,11 @@ class Stage:
         """
         ends = None if within is None else time.monotonic() + within
         while ends is None or time.monotonic() < ends:
+            ended = next((program for program in self.programs if program.process.poll() is not None), None)
             if found := look():
                 return found
-            for program in self.programs:
-                if program.process.poll() is not None and not (found := look()):
-                    raise PeerFailedError(f"while {what}: {program.name} {_how(program)}: {program.tail}")
-                if found:
-                    return found
+            if ended is not None:
+                raise PeerFailedError(f"while {what}: {ended.name} {_how(ended)}: {ended.tail}")
             time.sleep(LOOK_S)
         said = "; ".join(f"{program.name}: {program.tail}" for program in self.programs[:2])
         raise PeerFailedError(f"not within {within:g} s: {what}; {said}")
