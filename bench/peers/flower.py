@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.peers.clock import rounds
-from bench.peers.stage import Program, Stage, Work, free_ports, listens
+from bench.peers.stage import Stage, Work, free_ports, listens
 
 APP = Path(__file__).with_name("apps") / "flower"
 LICENSE = Path(__file__).parents[2] / "LICENSE"
@@ -70,10 +70,9 @@ def _start_grpc(work: Work, stage: Stage, environ: dict[str, str]) -> int:
     return control
 
 
-def _superlink(stage: Stage, ports: list[int], flags: list[object], environ: dict[str, str]) -> Program:
-    program = stage.start("superlink", [stage.program("flower-superlink"), *flags], role="server", environ=environ)
+def _superlink(stage: Stage, ports: list[int], flags: list[object], environ: dict[str, str]) -> None:
+    stage.start("superlink", [stage.program("flower-superlink"), *flags], role="server", environ=environ)
     stage.until(lambda: all(map(listens, ports)), "the SuperLink listens")
-    return program
 
 
 def _supernodes(

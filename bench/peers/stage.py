@@ -133,15 +133,14 @@ class Stage:
 
     def finish(
         self, name: str, words: Sequence[object], *, environ: dict[str, str] | None = None, cwd: Path | None = None
-    ) -> str:
-        """Run a program to its end and return what it said. Raises PeerFailedError unless it exits with 0."""
+    ) -> None:
+        """Run a program to its end. Raises PeerFailedError unless it exits with 0."""
         program = self.start(name, words, environ=environ, cwd=cwd)
         with suppress(subprocess.TimeoutExpired):
             program.process.wait(COME_UP_S)
         if program.process.returncode != 0:
             raise PeerFailedError(f"{name} {_how(program)}: {program.tail}")
         self.programs.remove(program)
-        return program.text
 
     def until(self, look: Callable[[], T | None], what: str, *, within: float | None = COME_UP_S) -> T:
         """The first true value that `look` gives; None waits as long as the whole measurement may take.
