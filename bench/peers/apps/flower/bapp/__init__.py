@@ -1,0 +1,1 @@
+"""The benchmark's work as a Flower app."""
