@@ -30,8 +30,10 @@ import numpy as np
 from bench import floor
 from bench import rounds as overhead
 from bench.anonymous import peak
-from bench.figure import Figure
+from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, reducer_process, wait_until
+from bench.peers import PEERS
+from bench.peers import measure as measure_peer
 from fedn.cli.processes import Processes
 from fedn.cli.reducer_api import ReducerApi
 from fedn.client.executor import Job
@@ -41,28 +43,36 @@ from fedn.model.safetensors import write_model
 
 CLIENTS, MEGABYTES, ROUNDS = 10, 100.0, 5
 LAYERS = 4
+PEER_ROUNDS = 2  # that are timed: the slowest takes more than a minute for one
 AT_ONCE = 3
 LOOK_S = 0.02  # between looks at the memory of a process
 
 
-def run(*, clients: int = CLIENTS, megabytes: float = MEGABYTES, rounds: int = ROUNDS) -> list[Figure]:
-    """The round beside its floors."""
-    found = measure(clients=clients, megabytes=megabytes, rounds=rounds)
-    what = f"round, {clients} × {megabytes:g} MB"
-    spread = f"{min(found['seconds']):.2f} to {max(found['seconds']):.2f} s in {rounds} rounds"
-    ratio, raw = found["ratio_to_floor"], found["seconds_median"] / found["raw_floor_seconds"]
-    return [
-        Figure(what, found["seconds_median"], "s", note=spread),
+def run(
+    *, clients: int = CLIENTS, megabytes: float = MEGABYTES, rounds: int = ROUNDS, peers: bool = False
+) -> list[Figure]:
+    """The round beside its floors, and peers."""
+    found = measure(clients=clients, megabytes=megabytes, rounds=rounds, peers=peers)
+    figures = [
+        of_samples(f"round, {clients} × {megabytes:g} MB", found["seconds"], "s"),
         Figure("its bytes with hash and file", found["floor_seconds"], "s"),
         Figure("its bytes alone", found["raw_floor_seconds"], "s"),
-        Figure("round in floors with hash and file", ratio, "×", target=1.3),
-        Figure("round in raw floors", raw, "×", target=2.0),
+        Figure("round in floors with hash and file", found["ratio_to_floor"], "×", target=1.3),
+        Figure("round in raw floors", found["ratio_to_raw_floor"], "×", target=2.0),
+        *(Figure(f"CPU time of a round, {role}", seconds, "s") for role, seconds in found["cpu_s"].items()),
         *(Figure(f"peak memory, {role}", mb, "MB") for role, mb in found["peak_mb"].items()),
     ]
+    taken = {name: told for name, told in found["peers"].items() if isinstance(told, float)}
+    figures += [Figure(f"the same on {name}", told, "s") for name, told in taken.items()]
+    if taken:
+        fastest = min(taken, key=taken.__getitem__)
+        ratio = taken[fastest] / found["seconds_median"]
+        figures.append(Figure("fastest peer in our rounds", ratio, "×", target=6.0, more_is_better=True, note=fastest))
+    return figures
 
 
-def measure(*, clients: int, megabytes: float, rounds: int) -> dict[str, Any]:
-    """What `--json` writes."""
+def measure(*, clients: int, megabytes: float, rounds: int, peers: bool = False) -> dict[str, Any]:
+    """What `--json` writes; of a peer the median of a round's seconds, or why there is none."""
     size = round(megabytes * 1e6)
     before = _floors(clients, size, rounds)
     with tempfile.TemporaryDirectory(prefix="fedn-bench-") as name:
@@ -82,8 +92,18 @@ def measure(*, clients: int, megabytes: float, rounds: int) -> dict[str, Any]:
         "ratio_to_raw_floor": median / middle["raw"],
         "cpu_s": cpu,
         "peak_mb": peaks,
-        "peers": {},
+        "peers": _peers(clients, megabytes) if peers else {},
     }
+
+
+def _peers(clients: int, megabytes: float) -> dict[str, float | str]:
+    """Medians without the first round, as for ours; or what went wrong."""
+    with tempfile.TemporaryDirectory(prefix="fedn-bench-") as scratch:
+        told = [
+            measure_peer(name, clients=clients, megabytes=megabytes, rounds=1 + PEER_ROUNDS, folder=Path(scratch))
+            for name in PEERS
+        ]
+    return {r.name: r.error if r.error is not None else statistics.median(r.seconds[1:]) for r in told}
 
 
 def _floors(clients: int, size: int, rounds: int) -> dict[str, list[list[float]]]:
@@ -188,10 +208,11 @@ class Copies(overhead.AtOnce):
 @click.option("--clients", default=CLIENTS, show_default=True, help="So many clients.")
 @click.option("--megabytes", default=MEGABYTES, show_default=True, help="Size of the model.")
 @click.option("--rounds", default=ROUNDS, show_default=True, help="Rounds that are timed.")
+@click.option("--peers", is_flag=True, help="Run the same on other systems; installs them where they are missing.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write what was found to this file.")
-def main(clients: int, megabytes: float, rounds: int, json_file: Path | None) -> None:
+def main(clients: int, megabytes: float, rounds: int, peers: bool, json_file: Path | None) -> None:
     """Time rounds of real processes, and their floors, in one run."""
-    found = measure(clients=clients, megabytes=megabytes, rounds=rounds)
+    found = measure(clients=clients, megabytes=megabytes, rounds=rounds, peers=peers)
     text = json.dumps(found, indent=2)
     click.echo(text)
     if json_file is not None:
