@@ -63,7 +63,7 @@ def of_commit(trail: Any, commit: Any, **how: Any) -> Mapping[str, object]:
 POINTS: Mapping[str, tuple[Point, ...]] = {
     "reducer": (
         Point("dispatch", "fedn.reducer.parts:Parts.run", "before", of_plan),
-        Point("giving", "fedn.wire.transfer:chunks", "second"),
+        Point("giving", "fedn.wire.transfer:outgoing", "second"),
         Point("taking", "fedn.wire.transfer:PartWriter.add", "after", of_part),
         Point("folding", "fedn.aggregation.mean:write_exactly", "after"),
         Point("before-record", "fedn.reducer.trail:Trail.append", "before", of_commit),
@@ -76,7 +76,7 @@ POINTS: Mapping[str, tuple[Point, ...]] = {
     ),
     "client": (
         Point("download", "fedn.wire.transfer:PartWriter.add", "after", of_part),
-        Point("upload", "fedn.wire.transfer:chunks", "second"),
+        Point("upload", "fedn.wire.transfer:outgoing", "second"),
         Point("submit", "fedn.client.transfers:Transfers.submit", "before", of_result),
     ),
 }
