@@ -19,21 +19,13 @@ from bench.command import command
 from bench.disk import check_room
 from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, wait_until
+from bench.ordered import NOWHERE, order_round
 from fedn.cli.processes import Processes
-from fedn.errors import RoundFailed
-from fedn.model.safetensors import digest_of
-from fedn.wire.channel import dial
-from fedn.wire.transfer import download, upload
-from fedn.wire.v1 import control_pb2 as control
-from fedn.wire.v1 import control_pb2_grpc
 
 CLIENTS = (10, 30, 100)
 MEGABYTES = 100.0
 TIMES = 1
 MOST_MB, MOST_RATIO = 200.0, 1.1
-ROUND_TIMEOUT_S = 600.0
-ROUND = "r1"
-NOWHERE = "http://127.0.0.1:9"  # a combiner works without its reducer's REST interface
 
 
 @dataclass(frozen=True)
@@ -93,42 +85,10 @@ def _measure(clients: int, model: bytes) -> Seen:
         with streams.clients([address], place / "model", clients):
             wait_until(lambda: scripted.attached(address) == clients, processes)
             with peak(child.process.pid) as seen:
-                seconds = asyncio.run(_round(address, place, clients))
+                began = time.perf_counter()
+                asyncio.run(order_round(address, place, [streams.identity(k) for k in range(clients)]))
+                seconds = time.perf_counter() - began
             return Seen(seen.at_first, seen.most, high_water(child.process.pid), seconds)
-
-
-async def _round(address: str, place: Path, clients: int) -> float:
-    """The reducer's part: order the round, wait for its outcome, fetch the sums. Returns its seconds."""
-    began = time.perf_counter()
-    files = {digest_of(path): path for path in (place / "model", place / "package")}
-    model, package = files
-    request = control.StartRoundRequest(
-        term=1,
-        round_id=ROUND,
-        session_id="s",
-        round=1,
-        kind=control.ROUND_KIND_TRAIN,
-        model=model,
-        model_size=files[model].stat().st_size,
-        package=package,
-        package_size=files[package].stat().st_size,
-        participants=[control.Participant(client_id=streams.identity(k), part=k, seed=k) for k in range(clients)],
-        round_timeout_s=ROUND_TIMEOUT_S,
-        settings="{}",
-    )
-    async with dial(address) as channel:
-        reducer = control_pb2_grpc.ControlStub(channel)
-        for digest, path in files.items():
-            await upload(channel, path, digest=digest)
-        await reducer.StartRound(request)
-        async for progress in reducer.AwaitRound(control.AwaitRoundRequest(term=1, round_id=ROUND)):
-            outcome = progress.outcome
-        answers = [client.status for client in outcome.clients]
-        if answers != ["accepted"] * clients:
-            raise RoundFailed(f"{clients} updates were sent, and came to {answers}")
-        await download(channel, digest=outcome.sum, size=outcome.sum_size, destination=place / "sums")
-        await reducer.EndRound(control.EndRoundRequest(term=1, round_id=ROUND, committed=True))
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":
