@@ -242,7 +242,7 @@ class RoundRun:
     async def _record(self, outcomes: Outcomes, digest: str) -> str:
         """Blob, receipt and what was found, side by side; then the record. Done twice, it gives the one record."""
         plan, desk, stores = self._plan, self._desk, self._stores
-        self._check_fresh()
+        await stores.do(self._check_fresh)
         receipt = receipt_bytes(plan.round_id, [receipt_line(line) for line in self._lines if line["update"]])
         receipt_digest = hashlib.sha256(receipt).hexdigest()
         await all_done(

@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 import fedn.reducer.round as round_module
-from fedn.errors import CombinerUnreachable, Conflict, FednError, NotFound, QuorumNotMet, StaleTerm, UpdateRefused
+from fedn.errors import (
+    CombinerUnreachable,
+    Conflict,
+    FednError,
+    NotFound,
+    QuorumNotMet,
+    StaleTerm,
+    Unavailable,
+    UpdateRefused,
+)
 from fedn.model.safetensors import write_model
 from fedn.reducer.answers import check_outcome, client_lines, phase_seconds, weighted_metrics
 from fedn.reducer.conduct import fetch
@@ -410,3 +419,18 @@ async def test_a_sum_that_is_never_there_ends_the_round(tmp_path: Path, monkeypa
         plan = laid.plan(await laid.client("c0", "a", learns(2.0)))
         with pytest.raises(QuorumNotMet, match="no blob here"):
             await soon(laid.round(plan).run())
+
+
+async def test_a_store_that_is_away_when_the_lease_is_looked_at_is_waited_for(tmp_path: Path) -> None:
+    """I9: whether this worker leads is not known at that moment; the round is as good as before."""
+    async with reducer(tmp_path, combiners=("a",)) as laid:
+        plan, looks = laid.plan(await laid.client("c0", "a", learns(2.0))), list[int]()
+
+        def fresh() -> bool:
+            looks.append(1)
+            if len(looks) == 1:
+                raise Unavailable("the state store has yet to say whether this worker still leads")
+            return True
+
+        assert laid.value((await soon(laid.round(plan, fresh=fresh).run())).model) == 2.0
+        assert len(looks) > 1
