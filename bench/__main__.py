@@ -15,7 +15,7 @@ from bench.figure import Figure
 # Each is a module of this folder with a `run() -> list[Figure]`.
 BENCHMARKS = (
     "round",
-    "rounds",
+    "overhead",
     "memory",
     "clients",
     "grid",

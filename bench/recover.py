@@ -19,7 +19,7 @@ from pathlib import Path
 from bench.command import command
 from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, reducer, reducer_process, wait_until
-from bench.rounds import serve, upload
+from bench.overhead import serve, upload
 from fedn.cli.processes import Child, Processes
 from fedn.cli.reducer_api import ReducerApi
 from fedn.errors import Unavailable

@@ -27,8 +27,7 @@ from typing import Any
 import click
 import numpy as np
 
-from bench import floor
-from bench import rounds as overhead
+from bench import floor, overhead
 from bench.anonymous import peak
 from bench.figure import Figure, of_samples
 from bench.network import combiner, free_port, reducer_process, wait_until

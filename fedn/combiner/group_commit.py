@@ -6,6 +6,7 @@ import asyncio
 
 from fedn.combiner.journal import Journal
 from fedn.combiner.round import Answer
+from fedn.errors import AlreadyExists
 
 Waiting = list[tuple[str, Answer, "asyncio.Future[None]"]]
 
@@ -30,19 +31,22 @@ class GroupCommit:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                if not await self._written(batch) and len(batch) > 1:
-                    for one in batch:  # an answer that cannot be written is no reason to refuse the others
-                        await self._written([one])
+                await self._write(batch)
         finally:
             self._writing = None
 
-    async def _written(self, batch: Waiting) -> bool:
-        try:
-            await asyncio.to_thread(self._journal.accept, [(round_id, answer) for round_id, answer, _ in batch])
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever happened
-            if len(batch) == 1:
-                batch[0][2].set_exception(error)
-            return False
+    async def _write(self, batch: Waiting) -> None:
+        """Commit the batch; each alone where one is in the journal already, for the others are not to be refused."""
+        answers = [(round_id, answer) for round_id, answer, _ in batch]
+        writing = asyncio.get_running_loop().run_in_executor(None, self._journal.accept, answers)
+        await asyncio.wait([writing])
+        error = writing.exception()
+        if isinstance(error, AlreadyExists) and len(batch) > 1:
+            for one in batch:
+                await self._write([one])
+            return
         for _, _, committed in batch:
-            committed.set_result(None)
-        return True
+            if error is None:
+                committed.set_result(None)
+            else:
+                committed.set_exception(error)

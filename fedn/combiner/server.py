@@ -84,8 +84,9 @@ class Combiner:
         self.shelf = FileBlobs(root / "blobs")
         self._state = SqliteState(root / "journal.db")
         journal = Journal(self._state)
-        if folder.first_since_boot(root):
-            self.shelf.drop_unsound(journal.updates())
+        with folder.after_a_boot(root) as anew:
+            if anew:
+                self.shelf.drop_unsound(journal.updates())
         self.roster = Roster(clock)
         tools = Tools(
             roster=self.roster,

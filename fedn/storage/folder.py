@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from fedn.errors import Conflict, FolderUnusable, cannot_write
@@ -70,17 +71,19 @@ def identity(folder: Path) -> str:
     return path.read_text().strip()
 
 
-def first_since_boot(folder: Path) -> bool:
-    """True when the machine was started anew since this was asked last: what was not synced may be gone.
+@contextlib.contextmanager
+def after_a_boot(folder: Path) -> Iterator[bool]:
+    """Whether the machine was started anew since this block last ended well: what was not synced may be gone.
 
-    Also where the system does not say when it was started.
+    True as well where the system does not say when it was started.
     """
     try:
         boot = BOOT_ID.read_text().strip()
     except OSError:
-        return True
+        yield True
+        return
     path = folder / "boot"
-    if path.exists() and path.read_text().strip() == boot:
-        return False
-    path.write_text(boot)
-    return True
+    anew = not path.exists() or path.read_text().strip() != boot
+    yield anew
+    if anew:
+        path.write_text(boot)

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fedn.client.agent import Agent
 from fedn.client.attendance import Attendance
 from fedn.client.cache import Cache
 from fedn.client.executor import PackageExecutor
 from fedn.client.link import Link
 from fedn.client.tasks import Tasks
+from fedn.client.transfers import Transfers
 from fedn.client.workspace import Workspace
 from fedn.config import ClientSettings
 from fedn.model.safetensors import digest_of
@@ -136,6 +139,18 @@ class Bench:
         await life.tasks.stop()
         await life.executor.stop()
 
+    async def die_with_a_finished_training(self, folder: Path, **round_: Any) -> Path:
+        """A life that trains for a round and ends before anything of it was sent; where its result is noted."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Transfers, "upload", _never)
+            self.live()
+            await self.attached()
+            await self.laid.start("c0", settings=self.settings(), **round_)
+            while not (noted := list(folder.glob("client/tasks/*/result.json"))):  # noqa: ASYNC110 - a file
+                await asyncio.sleep(0.01)
+            await self.die()
+        return noted[0]
+
     async def attached(self, laid: Table | None = None) -> None:
         """Until the client is attached."""
         roster = (laid or self.laid).combiner.roster
@@ -183,3 +198,7 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def _never(*_: object, **__: object) -> None:
+    await asyncio.Event().wait()

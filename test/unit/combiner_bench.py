@@ -12,9 +12,11 @@ from typing import Any
 import grpc.aio
 import numpy as np
 
+from fedn.aggregation.mean import mean
+from fedn.aggregation.sums import open_sum
 from fedn.combiner.server import Combiner
 from fedn.config import CombinerSettings
-from fedn.model.safetensors import write_model
+from fedn.model.safetensors import load_tensors, open_model, write_model
 from fedn.wire.channel import dial
 from fedn.wire.transfer import download, upload
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -188,3 +190,34 @@ async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
+
+
+ZEROS = {"w": np.zeros(4, np.float32)}
+
+
+def filled(value: float) -> dict[str, np.ndarray[Any, Any]]:
+    return {"w": np.full(4, value, np.float32)}
+
+
+async def arrive(laid: Table, *clients: str) -> list[Hand]:
+    await laid.stage(ZEROS)
+    hands = [laid.hand(client) for client in clients]
+    for part, hand in enumerate(hands):
+        await hand.attach(part=part)
+    return hands
+
+
+async def train(laid: Table, hand: Hand, value: float, examples: int = 1, round_id: str = "r1") -> pb.Receipt:
+    """Take the task, upload a model filled with `value`, submit it."""
+    await hand.task()
+    path, digest = laid.write(filled(value), f"update-{hand.client_id}")
+    await hand.send(path, digest, round_id)
+    return await hand.submit(round_id, update=pb.Update(model=digest, base_model=laid.model, num_examples=examples))
+
+
+async def mean_of(laid: Table, outcome: control_pb2.RoundOutcome) -> float:
+    total = await laid.fetch(outcome.sum, outcome.sum_size)
+    schema = open_model(laid.folder / "model").schema
+    out = laid.folder / "mean"
+    mean([open_sum(total, schema)], weight=outcome.weight, schema=schema, out=out)
+    return float(load_tensors(out)["w"][0])

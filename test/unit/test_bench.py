@@ -24,10 +24,10 @@ from bench import (
     large,
     memory,
     operations,
+    overhead,
     recover,
     report,
     results,
-    rounds,
     session,
     startup,
     stores,
@@ -52,8 +52,8 @@ def test_transfer_runs() -> None:
     assert positive(transfer.run(clients=2, blob_bytes=100_000, repeats=1))
 
 
-def test_rounds_runs() -> None:
-    assert positive(rounds.run(rounds=4, clients=2))
+def test_overhead_runs() -> None:
+    assert positive(overhead.run(rounds=4, clients=2))
 
 
 def test_a_round_runs_beside_its_floors(tmp_path: Path) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fedn.client.encoding import for_the_wire
-from fedn.client.transfers import Transfers
 from fedn.errors import BeyondWireDtype, OutputInvalid
 from fedn.model.safetensors import digest_of, load_tensors, write_model
 from fedn.model.schema import DTYPES
 from fedn.wire.encodings import KNOWN
 from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.client_bench import bench
-from test.unit.combiner_bench import table, until
+from test.unit.combiner_bench import table
 from test.unit.test_client_tasks import line
 
 ODD = 1 + 2.0**-20  # rounds to 1
@@ -57,25 +55,12 @@ async def test_scripts_read_and_write_float32_and_the_wire_has_the_sessions_type
         assert (await line(set_up, "r2")).status == "accepted"
 
 
-async def test_an_update_that_is_finished_is_sent_and_not_trained_again_after_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_update_that_is_finished_is_sent_and_not_trained_again_after_a_restart(tmp_path: Path) -> None:
     """I1: what is kept on disk is the update as it is sent."""
-
-    async def never(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, MODEL)
-        with monkeypatch.context() as patch:
-            patch.setattr(Transfers, "upload", never)
-            set_up.live()
-            await set_up.attached()
-            await laid.start("c0", settings=set_up.settings(), encodings=["bfloat16", "zstd"])
-            tasks = tmp_path / "client" / "tasks"
-            await until(lambda: list(tasks.glob("*/result.json")))
-            await set_up.die()
-        (kept,) = tasks.glob("*/run-*/update")
+        noted = await set_up.die_with_a_finished_training(tmp_path, encodings=["bfloat16", "zstd"])
+        (kept,) = noted.parent.glob("run-*/update")
         assert not kept.with_name("out").exists()
         set_up.live()
         sent = await line(set_up)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 
 from fedn.client.cache import keep_newest
-from fedn.client.transfers import Transfers
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.errors import Unavailable
 from fedn.model.safetensors import load_tensors
@@ -187,22 +185,10 @@ async def test_a_task_that_is_given_again_while_it_runs_is_not_trained_twice(tmp
         assert len(set_up.runs) == 1
 
 
-async def test_a_finished_training_is_delivered_by_the_next_life(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def never(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
+async def test_a_finished_training_is_delivered_by_the_next_life(tmp_path: Path) -> None:
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
-        with monkeypatch.context() as patch:
-            patch.setattr(Transfers, "upload", never)
-            set_up.live()
-            await set_up.attached()
-            await laid.start("c0", settings=set_up.settings())
-            results = tmp_path / "client" / "tasks"
-            await until(lambda: list(results.glob("*/result.json")))
-            await set_up.die()
+        await set_up.die_with_a_finished_training(tmp_path)
         set_up.live()
         delivered = await line(set_up)
         assert delivered.status == "accepted"
@@ -213,23 +199,10 @@ async def test_a_finished_training_is_delivered_by_the_next_life(
 
 
 @pytest.mark.parametrize("damage", ["output", "result"])
-async def test_a_finished_training_whose_files_are_damaged_is_done_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
-    async def never(*_: object, **__: object) -> None:
-        await asyncio.Event().wait()
-
+async def test_a_finished_training_whose_files_are_damaged_is_done_again(tmp_path: Path, damage: str) -> None:
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await set_up.stage(laid, ZEROS)
-        with monkeypatch.context() as patch:
-            patch.setattr(Transfers, "upload", never)
-            set_up.live()
-            await set_up.attached()
-            await laid.start("c0", settings=set_up.settings())
-            results = tmp_path / "client" / "tasks"
-            await until(lambda: list(results.glob("*/result.json")))
-            await set_up.die()
-        (result,) = results.glob("*/result.json")
+        result = await set_up.die_with_a_finished_training(tmp_path)
         if damage == "output":
             os.truncate(next(result.parent.glob("run-*/out")), 3)
         else:

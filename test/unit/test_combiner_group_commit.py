@@ -12,7 +12,7 @@ import pytest
 from fedn.combiner.group_commit import GroupCommit
 from fedn.combiner.journal import Journal
 from fedn.combiner.round import Answer
-from fedn.errors import AlreadyExists
+from fedn.errors import AlreadyExists, Unavailable
 from fedn.storage.sqlite import SqliteState
 
 
@@ -57,6 +57,16 @@ async def test_one_that_is_there_already_is_told_and_the_others_are_written(tmp_
     told = await accepting(GroupCommit(journal), journal, "a", "b", "a", "c")
     assert [type(error) for error in told] == [type(None), type(None), AlreadyExists, type(None)]
     assert sorted(a.client_id for a in journal.answers("r")) == ["a", "b", "c"]
+
+
+async def test_a_journal_that_cannot_be_written_is_tried_once_for_all(tmp_path: Path) -> None:
+    """I8: a locked journal is waited for by each try; a thousand clients would wait one after another."""
+    journal = Watched(tmp_path / "journal.db")
+    group = GroupCommit(journal)
+    journal._state.close()
+    told = await accepting(group, journal, "a", "b", "c", "d")
+    assert [type(error) for error in told] == [Unavailable] * 4
+    assert journal.sizes == [1, 3]
 
 
 async def test_a_mistake_reaches_whoever_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,65 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 
-from fedn.aggregation.mean import mean
-from fedn.aggregation.sums import open_sum
 from fedn.combiner.round import Order, Round
 from fedn.errors import (
     CombinerDraining,
     Conflict,
-    DigestMismatch,
-    FednError,
     RoundClosed,
-    SchemaMismatch,
     StaleTerm,
     UnknownRound,
 )
-from fedn.model.safetensors import digest_of, load_tensors, open_model
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import upload
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
-from fedn.wire.v1.blobs_pb2 import UploadRequest, UploadStart
-from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
-from test.unit.combiner_bench import Hand, Table, table, until
-
-ZEROS = {"w": np.zeros(4, np.float32)}
-
-
-def filled(value: float) -> dict[str, np.ndarray[Any, Any]]:
-    return {"w": np.full(4, value, np.float32)}
-
-
-async def arrive(laid: Table, *clients: str) -> list[Hand]:
-    await laid.stage(ZEROS)
-    hands = [laid.hand(client) for client in clients]
-    for part, hand in enumerate(hands):
-        await hand.attach(part=part)
-    return hands
-
-
-async def train(laid: Table, hand: Hand, value: float, examples: int = 1, round_id: str = "r1") -> pb.Receipt:
-    """Take the task, upload a model filled with `value`, submit it."""
-    await hand.task()
-    path, digest = laid.write(filled(value), f"update-{hand.client_id}")
-    await hand.send(path, digest, round_id)
-    return await hand.submit(round_id, update=pb.Update(model=digest, base_model=laid.model, num_examples=examples))
-
-
-async def mean_of(laid: Table, outcome: control.RoundOutcome) -> float:
-    total = await laid.fetch(outcome.sum, outcome.sum_size)
-    schema = open_model(laid.folder / "model").schema
-    out = laid.folder / "mean"
-    mean([open_sum(total, schema)], weight=outcome.weight, schema=schema, out=out)
-    return float(load_tensors(out)["w"][0])
+from test.unit.combiner_bench import ZEROS, arrive, filled, mean_of, table, train, until
 
 
 async def test_a_round_sums_its_updates_by_their_examples(tmp_path: Path) -> None:
@@ -123,132 +81,6 @@ async def test_a_validation_round_collects_metrics_and_has_no_model(tmp_path: Pa
         assert outcome.clients[0].metrics["accuracy"] == 0.5
 
 
-Change = Callable[[pb.Update], None]
-
-
-def with_metric(value: float) -> Change:
-    return lambda update: update.metrics.update({"loss": value})
-
-
-REFUSALS: dict[str, tuple[dict[str, Any], Change, str]] = {
-    "another name": ({"v": np.zeros(4, np.float32)}, lambda u: None, "schema_mismatch"),
-    "another shape that would broadcast": ({"w": np.zeros((1, 4), np.float32)}, lambda u: None, "schema_mismatch"),
-    "another dtype": ({"w": np.zeros(4, np.float64)}, lambda u: None, "schema_mismatch"),
-    "NaN": ({"w": np.array([0, np.nan, 0, 0], np.float32)}, lambda u: None, "non_finite"),
-    "Inf": ({"w": np.array([0, 0, -np.inf, 0], np.float32)}, lambda u: None, "non_finite"),
-    "no examples": (ZEROS, lambda u: setattr(u, "num_examples", 0), "bad_num_examples"),
-    "negative examples": (ZEROS, lambda u: setattr(u, "num_examples", -5), "bad_num_examples"),
-    "another base": (ZEROS, lambda u: setattr(u, "base_model", "0" * 64), "wrong_base"),
-    "a metric that is no number": (ZEROS, with_metric(float("nan")), "output_invalid"),
-}
-
-
-@pytest.mark.parametrize("what", REFUSALS)
-async def test_a_bad_update_is_refused_and_counted_and_the_round_goes_on(tmp_path: Path, what: str) -> None:
-    tensors, change, code = REFUSALS[what]
-    async with table(tmp_path) as laid:
-        good, bad = await arrive(laid, "good", "bad")
-        await laid.start("good", "bad")
-        await bad.task()
-        path, digest = laid.write(tensors, "bad")
-        await bad.send(path, digest, "r1")
-        update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
-        change(update)
-        receipt = await bad.submit("r1", update=update)
-        assert not receipt.accepted
-        assert receipt.code == code
-        assert (await train(laid, good, 3.0)).accepted
-        outcome = await laid.outcome()
-        assert dict(outcome.refused) == {code: 1}
-        assert {c.client_id: c.code for c in outcome.clients} == {"bad": code, "good": ""}
-        assert await mean_of(laid, outcome) == 3.0
-
-
-async def test_a_file_that_is_no_model_is_refused_and_nothing_of_it_is_stored(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        (hand,) = await arrive(laid, "a")
-        await laid.start("a")
-        await hand.task()
-        path = tmp_path / "garbage"
-        path.write_bytes(b"\x08\0\0\0\0\0\0\0not json")
-        digest = digest_of(path)
-        await hand.send(path, digest, "r1")
-        receipt = await hand.submit("r1", update=pb.Update(model=digest, base_model=laid.model, num_examples=1))
-        assert receipt.code == "model_invalid"
-        assert laid.combiner.shelf.find(digest) is None
-        assert dict((await laid.outcome()).refused) == {"model_invalid": 1}
-
-
-async def test_bytes_that_are_not_those_announced_are_not_stored(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        (hand,) = await arrive(laid, "a")
-        await laid.start("a")
-        await hand.task()
-        path, digest = laid.write(filled(1.0), "bad")
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-        with pytest.raises(DigestMismatch):
-            await hand.send(path, digest, "r1")
-        assert laid.combiner.shelf.find(digest) is None
-
-
-async def test_the_same_update_twice_is_one_and_another_one_is_refused(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        one, other = await arrive(laid, "one", "other")
-        await laid.start("one", "other")
-        assert (await train(laid, one, 2.0)).accepted
-        _, digest = laid.write(filled(2.0))
-        again = pb.Update(model=digest, base_model=laid.model, num_examples=1)
-        assert (await one.submit("r1", update=again)).accepted
-        _, second = laid.write(filled(9.0), "second")
-        receipt = await one.submit("r1", update=pb.Update(model=second, base_model=laid.model, num_examples=1))
-        assert receipt.code == "duplicate_update"
-        assert (await train(laid, other, 4.0)).accepted
-        outcome = await laid.outcome()
-        assert outcome.weight == 2
-        assert await mean_of(laid, outcome) == 3.0
-        assert dict(outcome.refused) == {"duplicate_update": 1}
-
-
-async def test_a_late_update_is_refused_and_not_folded(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        early, late = await arrive(laid, "early", "late")
-        await laid.start("early", "late", timeout_s=1.5)
-        await late.task()
-        path, digest = laid.write(filled(100.0), "late")
-        await late.send(path, digest, "r1")
-        assert (await train(laid, early, 1.0)).accepted
-        outcome = await laid.outcome()
-        assert {c.client_id: c.status for c in outcome.clients} == {"early": "accepted", "late": "missing"}
-        assert await mean_of(laid, outcome) == 1.0
-        receipt = await late.submit("r1", update=pb.Update(model=digest, base_model=laid.model, num_examples=1))
-        assert receipt.code == "round_closed"
-        assert (await late.command()).WhichOneof("command") == "cancel"
-
-
-async def test_an_unknown_round_and_a_client_that_was_not_asked_are_refused(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        asked, stranger = await arrive(laid, "asked", "stranger")
-        await laid.start("asked")
-        path, digest = laid.write(filled(1.0))
-        update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
-        assert (await stranger.submit("r1", update=update)).code == "not_a_participant"
-        assert (await asked.submit("r0", update=update)).code == "unknown_round"
-        with pytest.raises(FednError) as caught:
-            await stranger.send(path, digest, "r1")
-        assert caught.value.code == "not_a_participant"
-
-
-async def test_an_upload_far_larger_than_the_model_is_refused_before_its_bytes_travel(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        (hand,) = await arrive(laid, "a")
-        await laid.start("a")
-        await hand.task()
-        path, digest = laid.write({"w": np.zeros(2**20, np.float32)}, "large")
-        with pytest.raises(SchemaMismatch):
-            await hand.send(path, digest, "r1")
-        assert laid.combiner.shelf.find(digest) is None
-
-
 async def test_a_failed_task_ends_the_wait_at_once(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
         good, bad = await arrive(laid, "good", "bad")
@@ -260,42 +92,6 @@ async def test_a_failed_task_ends_the_wait_at_once(tmp_path: Path) -> None:
         outcome = await laid.outcome()
         line = next(c for c in outcome.clients if c.client_id == "bad")
         assert (line.status, line.code, line.stderr_tail) == ("failed", "entry_point_failed", "Traceback …")
-
-
-async def test_a_client_that_goes_away_is_given_up_after_its_grace(tmp_path: Path) -> None:
-    async with table(tmp_path, reconnect_grace_s=0.2) as laid:
-        stays, leaves = await arrive(laid, "stays", "leaves")
-        await laid.start("stays", "leaves", timeout_s=3600)
-        await leaves.task()
-        leaves.leave()
-        await train(laid, stays, 1.0)
-        outcome = await laid.outcome()
-        assert {c.client_id: c.code for c in outcome.clients} == {"leaves": "client_lost", "stays": ""}
-
-
-async def test_a_client_that_comes_back_gets_its_task_again_on_the_new_stream(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        (hand,) = await arrive(laid, "a")
-        await laid.start("a")
-        first = await hand.task()
-        hand.leave()
-        await hand.attach()
-        again = await hand.task()
-        assert again.task_id == first.task_id
-        path, digest = laid.write(filled(1.0))
-        await hand.send(path, digest, "r1")
-        update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
-        assert (await hand.submit("r1", update=update)).accepted
-
-
-async def test_a_new_stream_supersedes_the_old_and_takes_the_next_task(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        (hand,) = await arrive(laid, "a")
-        old = hand.stream
-        await hand.attach()
-        assert await asyncio.wait_for(old.read(), 10) is grpc.aio.EOF
-        await laid.start("a")
-        assert (await train(laid, hand, 1.0)).accepted
 
 
 async def test_rounds_without_any_update_report_no_model(tmp_path: Path) -> None:
@@ -447,41 +243,3 @@ async def test_a_combiner_does_not_drain_for_ever_and_hands_its_round_back(tmp_p
         assert (await laid.outcome()).code == "combiner_draining"
         laid.combiner.roster.send_away("stopping")
         assert (await hand.command()).WhichOneof("command") == "drain"  # nothing told it to stop working
-
-
-async def test_a_stream_that_does_not_say_hello_is_turned_away(tmp_path: Path) -> None:
-    async with table(tmp_path) as laid:
-        stream = laid.hand("rude").stub.Attach()
-        await stream.write(pb.ClientEvent(heartbeat=pb.Heartbeat()))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await asyncio.wait_for(stream.read(), 10)
-        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-
-
-async def test_a_silent_client_counts_as_gone(tmp_path: Path) -> None:
-    async with table(tmp_path, heartbeat_s=0.1) as laid:
-        hand = laid.hand("silent")
-        welcome = await hand.attach()
-        assert welcome.heartbeat_s == 0.1
-        assert await asyncio.wait_for(hand.stream.read(), 10) is grpc.aio.EOF
-        report = await laid.control.Report(control.ReportRequest())
-        assert not report.clients
-
-
-async def test_a_client_that_uploads_counts_as_alive_while_its_heartbeats_wait_behind_the_bytes(tmp_path: Path) -> None:
-    async with table(tmp_path, heartbeat_s=0.1) as laid:
-        [hand] = await arrive(laid, "a")
-        await laid.start("a")
-        await hand.task()
-        path, digest = laid.write(filled(1))
-        data = path.read_bytes()
-        call = BlobsStub(hand.channel).Upload()
-        start = UploadStart(digest=digest, size=len(data), round_id="r1", client_id="a")
-        await call.write(UploadRequest(start=start))
-        await call.read()
-        for byte in range(8):  # more than twice the silence
-            await call.write(UploadRequest(data=data[byte : byte + 1]))
-            await asyncio.sleep(0.1)
-        assert laid.combiner.roster.attached()
-        call.cancel()
-        await until(lambda: not laid.combiner.roster.attached())

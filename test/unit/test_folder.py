@@ -53,10 +53,27 @@ def test_containers_with_equal_process_ids_prepare_one_folder_at_once(
     assert list((tmp_path / "shared").iterdir()) == []
 
 
+def started_anew(place: Path) -> bool:
+    with folder.after_a_boot(place) as anew:
+        return anew
+
+
 def test_a_machine_that_was_started_anew_is_noticed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boot = tmp_path / "boot_id"
     monkeypatch.setattr(folder, "BOOT_ID", boot)
-    assert [folder.first_since_boot(tmp_path) for _ in range(2)] == [True, True]  # the system does not say
+    assert [started_anew(tmp_path) for _ in range(2)] == [True, True]  # the system does not say
     for text in ("one\n", "two\n"):
         boot.write_text(text)
-        assert [folder.first_since_boot(tmp_path) for _ in range(3)] == [True, False, False]
+        assert [started_anew(tmp_path) for _ in range(3)] == [True, False, False]
+
+
+def test_what_was_not_looked_at_to_its_end_is_looked_at_again(tmp_path: Path) -> None:
+    """A process that dies while it looks at its blobs must not leave the bad ones to the next."""
+
+    def dies() -> None:
+        with folder.after_a_boot(tmp_path):
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        dies()
+    assert [started_anew(tmp_path) for _ in range(2)] == [True, False]
