@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from fedn.errors import FednError
-from fedn.wire.status import from_rpc
+from fedn.wire.status import closed_is, from_rpc
 
 T = TypeVar("T")
 AnyCall = TypeVar("AnyCall", bound=grpc.aio.Call)
@@ -31,7 +31,8 @@ async def calling(
     endings: list[grpc.aio.AioRpcError] = []
     call.add_done_callback(lambda ended: endings.append(_status(ended)))
     try:
-        yield call
+        with closed_is(unreachable):
+            yield call
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
         ending = endings[0] if endings else error
         if not isinstance(ending, grpc.aio.AioRpcError):
@@ -41,6 +42,25 @@ async def calling(
         raise from_rpc(ending, unreachable=unreachable) from error
     finally:
         call.cancel()
+
+
+async def begin(call: grpc.aio.StreamStreamCall[Any, Any], message: object) -> None:
+    """Write a call's first message, inside `calling`.
+
+    grpc.aio's own `write` waits for ever when the call ends before its metadata has left, as it does when the channel
+    is closed at that moment.
+    """
+    over = asyncio.Event()
+    call.add_done_callback(lambda _: over.set())
+    writing, ending = asyncio.ensure_future(call.write(message)), asyncio.ensure_future(over.wait())
+    try:
+        await asyncio.wait([writing, ending], return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            raise asyncio.InvalidStateError("the call has ended before it began")
+        await writing
+    finally:
+        writing.cancel()
+        ending.cancel()
 
 
 def _status(call: Any) -> grpc.aio.AioRpcError:

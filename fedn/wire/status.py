@@ -110,8 +110,24 @@ def _text(value: str | bytes) -> str:
 async def rpc_errors(*, unreachable: type[FednError]) -> AsyncIterator[None]:
     """Around calls: what fails inside leaves as a class of fedn.errors."""
     try:
-        yield
+        with closed_is(unreachable):
+            yield
     except grpc.aio.AioRpcError as error:
         raise from_rpc(error, unreachable=unreachable) from error
-    except grpc.aio.UsageError as error:  # whoever owns the channel has closed it at this very moment
+
+
+@contextmanager
+def closed_is(unreachable: type[FednError]) -> Iterator[None]:
+    """Around calls on a channel that its owner may close at any moment: it counts as ``unreachable``.
+
+    grpc.aio tells it as a UsageError, or cancels who waits for the call as if that task had been told to end.
+    """
+    try:
+        yield
+    except grpc.aio.UsageError as error:
         raise unreachable(f"the connection was lost: {error}") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise unreachable("the connection was closed") from error

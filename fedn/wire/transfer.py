@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from fedn.errors import (
 )
 from fedn.wire import digests
 from fedn.wire.backoff import delays
-from fedn.wire.calls import calling
+from fedn.wire.calls import AnyCall, begin, calling
 from fedn.wire.messages import BlobsStub
 from fedn.wire.pace import Pace
 from fedn.wire.parts import PartWriter
 from fedn.wire.settings import DEFAULTS, TransferSettings
+from fedn.wire.status import rpc_errors
 from fedn.wire.v1.blobs_pb2 import (
     DownloadReply,
     DownloadRequest,
@@ -63,8 +64,8 @@ async def upload(
     try:
         size = path.stat().st_size
         start = UploadStart(digest=digests.checked(digest), size=size, round_id=round_id, client_id=client_id)
-        async with calling(BlobsStub(channel).Upload(), unreachable=CombinerUnreachable) as call:
-            await call.write(UploadRequest(start=start))
+        async with _called(BlobsStub(channel).Upload) as call:
+            await begin(call, UploadRequest(start=start))
             offset = _granted(await call.read(), size=size)
             if offset < size:
                 await _send(call, path, offset=offset, zstd=zstd, settings=settings, moved=moved)
@@ -142,6 +143,13 @@ async def until_done(
             raise failure
 
 
+@asynccontextmanager
+async def _called(make: Callable[[], AnyCall]) -> AsyncIterator[AnyCall]:
+    """A call; that its channel is closed already counts as CombinerUnreachable, too."""
+    async with rpc_errors(unreachable=CombinerUnreachable), calling(make(), unreachable=CombinerUnreachable) as call:
+        yield call
+
+
 async def _send(
     call: grpc.aio.StreamStreamCall[Any, UploadReply],
     path: Path,
@@ -172,8 +180,7 @@ async def _fetch(
 ) -> None:
     pace = Pace(settings)
     request = DownloadRequest(digest=digest, offset=part.length, zstd=zstd)
-    stream = BlobsStub(channel).Download(request)
-    async with calling(stream, unreachable=CombinerUnreachable) as call:
+    async with _called(lambda: BlobsStub(channel).Download(request)) as call:
         _same_blob(await call.read(), size=size, offset=part.length)
         while (data := await data_of(await pace.of(call.read()))) is not None:
             pace.moved(len(data))
