@@ -27,7 +27,7 @@ import grpc.aio
 
 from bench.scripted import MIN_RATE_BYTES_S, work
 from fedn.client.agent import WELCOME_TIMEOUT_S
-from fedn.client.link import Connection, Link
+from fedn.client.link import Link
 from fedn.client.transfers import Transfers
 from fedn.storage.descriptors import raise_limit
 from fedn.wire.backoff import delays
@@ -188,7 +188,7 @@ class Member:
 
     async def _work(self, channel: grpc.aio.Channel, task: pb.RunTask) -> None:
         link = Link()
-        link.connect(Connection(self._address, channel, asyncio.Queue()))
+        link.connect(channel)
         self._update.write_bytes(self._model[:-4] + struct.pack("<f", int(self._name)))
         transfers = Transfers(link, identity=self._name, min_rate_bytes_s=MIN_RATE_BYTES_S)
         await work(transfers, task, self._name, self._update)

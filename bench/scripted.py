@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc.aio
 import numpy as np
 
-from fedn.client.link import Connection, Link
+from fedn.client.link import Link
 from fedn.client.transfers import Transfers
 from fedn.model.safetensors import digest_of, write_model
 from fedn.wire.channel import dial
@@ -77,7 +77,7 @@ def _serve(address: str, updates: list[Path]) -> None:
 async def _client(address: str, client_id: str, update: Path) -> None:
     async with dial(address) as channel:
         link = Link()
-        link.connect(Connection(address, channel, asyncio.Queue()))
+        link.connect(channel)
         transfers = Transfers(link, identity=client_id, min_rate_bytes_s=MIN_RATE_BYTES_S)
         stream = combiner_pb2_grpc.CombinerStub(channel).Attach()
         await stream.write(pb.ClientEvent(hello=pb.Hello(client_id=client_id, name=client_id)))

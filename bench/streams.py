@@ -144,7 +144,6 @@ class Client:
             while (command := await stream.read()) is not grpc.aio.EOF:
                 if command.WhichOneof("command") == "run":
                     task, given = command.run, time.time()
-                    await stream.write(pb.ClientEvent(accepted=pb.TaskAccepted(task_id=task.task_id)))
                     await self._fetch(channel, task)
                     note(Moment(task.round_id, given, time.time()))
                     await stub.Submit(await self._result(channel, task))

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import httpx
@@ -22,7 +22,7 @@ import httpx
 from fedn import __version__
 from fedn.client import who
 from fedn.client.complaint import Complaint
-from fedn.client.link import Connection, Events, Link
+from fedn.client.link import Link
 from fedn.client.seat import Seat, SecondThoughts
 from fedn.client.tasks import Tasks
 from fedn.client.waits import Waits
@@ -37,6 +37,8 @@ from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import combiner_pb2_grpc
 
 log = logging.getLogger(__name__)
+
+Events: TypeAlias = "asyncio.Queue[pb.ClientEvent | None]"  # None: no more will come
 
 WELCOME_TIMEOUT_S = 10.0
 
@@ -139,7 +141,7 @@ class Agent:
                 turn.close()
                 self._waits.welcomed()
                 self._complaint.settle()
-                self._link.connect(Connection(seat.address, channel, events))
+                self._link.connect(channel)
                 self._tasks.part = seat.part
                 log.info(
                     "attached to combiner %s at %s as %s, part %d", seat.combiner, seat.address, seat.name, seat.part
@@ -185,8 +187,6 @@ class Agent:
         while (command := await stream.read()) is not grpc.aio.EOF:
             match command.WhichOneof("command"):
                 case "run":
-                    accepted = pb.TaskAccepted(task_id=command.run.task_id)
-                    self._link.tell(pb.ClientEvent(accepted=accepted))
                     self._tasks.take(command.run)
                 case "cancel":
                     self._tasks.cancel(command.cancel.task_id, command.cancel.reason)

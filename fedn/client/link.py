@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import grpc
-
-from fedn.wire.v1 import combiner_pb2 as pb
-
-Events: TypeAlias = "asyncio.Queue[pb.ClientEvent | None]"  # None: no more will come
-
-
-@dataclass(frozen=True)
-class Connection:
-    """One attached stream, and where the combiner is."""
-
-    address: str
-    channel: grpc.aio.Channel
-    events: Events
 
 
 class Link:
     """Tasks outlive connections: they ask for the present one each time they need it."""
 
     def __init__(self) -> None:
-        self._present: Connection | None = None
+        self._present: grpc.aio.Channel | None = None
         self._up = asyncio.Event()
 
-    def connect(self, connection: Connection) -> None:
+    def connect(self, channel: grpc.aio.Channel) -> None:
         """A stream was welcomed."""
-        self._present = connection
+        self._present = channel
         self._up.set()
 
     def disconnect(self) -> None:
@@ -43,9 +28,4 @@ class Link:
         """The channel of the present connection; waits for one."""
         while self._present is None:
             await self._up.wait()
-        return self._present.channel
-
-    def tell(self, event: pb.ClientEvent) -> None:
-        """Send an event that need not survive a lost connection."""
-        if self._present is not None:
-            self._present.events.put_nowait(event)
+        return self._present

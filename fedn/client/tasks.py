@@ -42,6 +42,7 @@ from fedn.errors import (
 )
 from fedn.model.predictions import check_predictions
 from fedn.model.safetensors import digest_of
+from fedn.wire import inline
 from fedn.wire.backoff import delays
 from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -254,20 +255,22 @@ class Tasks:
 
     async def _upload(self, running: Running, out: Path, digest: str) -> None:
         command = running.command
-        zstd = encoding_of(command).zstd
-        await self._transfers.upload(out, digest, command.round_id, zstd=zstd, give_up=running.is_over)
-        running.upload = Upload(out, digest, zstd)
+        upload = Upload(out, digest, encoding_of(command).zstd)
+        if not upload.is_small():
+            await self._transfers.upload(out, digest, command.round_id, zstd=upload.zstd, give_up=running.is_over)
+        running.upload = upload
 
     async def _run(self, running: Running, entry_point: str, name: str) -> Path:
         """Run the entry point; returns its output, in a folder that no earlier run of the task has seen."""
         command = running.command
 
         async def fetch(digest: str, size: int, destination: Path) -> None:
+            if command.content and digest == (command.wire_model or command.model) and not destination.exists():
+                await to_the_end(lambda: inline.to_file(command.content, digest, destination))
             zstd = encoding_of(command).zstd
             await self._transfers.fetch(digest, size, destination, zstd=zstd, give_up=running.is_out_of_time)
 
         with self._cache.using(command.package):
-            self._tell(command, "downloading")
             await self._prepared(running, entry_point, fetch)
             if command.model_size > self._settings.max_model_bytes:
                 limit = self._settings.max_model_bytes
@@ -288,7 +291,6 @@ class Tasks:
         async with round_model(self._cache, command, fetch) as model:
             folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
             out = folder / name
-            self._tell(command, "running")
             job = Job(
                 entry_point=entry_point,
                 package=command.package,
@@ -301,12 +303,7 @@ class Tasks:
             await self._executor.run(job)
         if not out.exists():
             raise OutputMissing(f"{entry_point} ended well but wrote no {out.name}")
-        self._tell(command, "uploading")
         return out
-
-    def _tell(self, command: pb.RunTask, phase: str) -> None:
-        progress = pb.TaskProgress(task_id=command.task_id, phase=phase)
-        self._link.tell(pb.ClientEvent(progress=progress))
 
     def _environ(self, command: pb.RunTask, folder: Path) -> dict[str, str]:
         """The entry point's environment: the process's own without its secrets, and what the task says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from fedn.client.link import Link
 from fedn.errors import CombinerUnreachable, FednError, NotFound, Unauthenticated, Unavailable
+from fedn.wire import inline
 from fedn.wire.settings import TransferSettings
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import download, until_done, upload
@@ -25,11 +27,15 @@ GiveUp = Callable[[], bool]
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was uploaded for a result."""
+    """A file that belongs to a result: uploaded before it, or small enough to go with it."""
 
     path: Path
     digest: str
     zstd: bool = False
+
+    def is_small(self) -> bool:
+        """Whether it goes with its result."""
+        return self.size() <= inline.MOST_BYTES
 
     def size(self) -> int:
         """Bytes; 0 when the round has ended meanwhile, and the file went with it."""
@@ -92,6 +98,8 @@ class Transfers:
         What was uploaded for it is uploaded again where it is missing: the client may have moved to another combiner.
         """
         receipt = pb.Receipt()
+        if upload is not None and upload.is_small():
+            result.content = await asyncio.to_thread(inline.of_file, upload.path)
         deadline_s = SUBMIT_DEADLINE_S + (upload.size() / LOOK_BYTES_S if upload is not None else 0.0)
 
         async def attempt() -> None:
@@ -99,7 +107,7 @@ class Transfers:
             try:
                 async with rpc_errors(unreachable=CombinerUnreachable):
                     receipt.CopyFrom(await stub.Submit(result, timeout=deadline_s))
-            except NotFound as error:
+            except NotFound as error:  # of a small one: the combiner does not know that it may come with its result
                 if upload is not None:
                     await self.upload(upload.path, upload.digest, result.round_id, zstd=upload.zstd, give_up=give_up)
                 raise Unavailable(error.reason) from error

@@ -37,6 +37,8 @@ from fedn.errors import (
 from fedn.model.predictions import check_predictions, check_size
 from fedn.model.safetensors import open_model
 from fedn.model.schema import Schema
+from fedn.wire import inline
+from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import blobs_pb2 as blobs
 from fedn.wire.v1 import combiner_pb2 as pb
 
@@ -146,7 +148,8 @@ class Intake:
             raise OutputInvalid(f"an update was sent, and the task was to {round_.order.kind}")
         num_examples = check_num_examples(update.num_examples)
         check_metrics(update.metrics)
-        ranges = None if result.client_id in round_.answers else await self._look_at_update(round_, update.model)
+        known = result.client_id in round_.answers
+        ranges = None if known else await self._look_at_update(round_, update.model, result.content)
         answer = Answer(
             client_id=result.client_id,
             status="accepted",
@@ -157,21 +160,29 @@ class Intake:
         )
         return answer, ranges
 
-    async def _look_at_update(self, round_: Round, digest: str) -> Ranges:
+    async def _look_at_update(self, round_: Round, digest: str, content: bytes) -> Ranges:
         if round_.schema is None or round_.update_schema is None:
             raise NotFound(f"the round's model was not opened, so the update {digest[:12]}… cannot be checked")
         check = functools.partial(
             look, schema=round_.schema, sent=round_.update_schema, wire=round_.order.encoding.dtype
         )
-        return await self._look(round_, digest, check)
+        return await self._look(round_, digest, check, content)
 
-    async def _look(self, round_: Round, digest: str, check: Callable[[Path], T]) -> T:
-        """What the check finds in an uploaded blob; what it refuses is deleted."""
-        path = self._tools.shelf.find(digest)
-        if path is None:
-            raise NotFound(f"{digest[:12]}… was not uploaded to this combiner")
+    async def _look(self, round_: Round, digest: str, check: Callable[[Path], T], content: bytes) -> T:
+        """What the check finds in a blob that was uploaded, or came with its result; what it refuses is deleted."""
+
+        def checked() -> T:
+            path = self._tools.shelf.find(digest)
+            if path is None and content:
+                if len(content) > min(inline.MOST_BYTES, self._max_model_bytes):
+                    raise ModelTooLarge(f"{len(content)} bytes in a result; uploads are for what is larger")
+                path = self._tools.shelf.store(inline.checked(content, digest), digest)
+            if path is None:
+                raise NotFound(f"{digest[:12]}… was not uploaded to this combiner")
+            return check(path)
+
         try:
-            return await asyncio.to_thread(check, path)
+            return await to_the_end(checked)
         except FileNotFoundError:
             raise NotFound(f"{digest[:12]}… is not at this combiner any more") from None
         except (BadInput, OutputInvalid):
@@ -199,7 +210,7 @@ class Intake:
         if prediction.base_model != round_.order.model or round_.order.kind != "predict":
             raise WrongBase("predicted with another model than the round's")
         async with self._reading:
-            size = await self._look(round_, prediction.predictions, check_predictions)
+            size = await self._look(round_, prediction.predictions, check_predictions, result.content)
         return Answer(
             client_id=result.client_id,
             status="accepted",

@@ -168,6 +168,7 @@ class Round:
         self.ranges: dict[str, Ranges] = {}
         self.refused: Counter[str] = Counter()
         self.retired = False
+        self.content = b""  # of the model that its clients work with, when it is small enough to go with their tasks
         self.schema: Schema | None = None  # of the model
         self.update_schema: Schema | None = None  # of what clients send
         self.wire_model: WireModel | None = None

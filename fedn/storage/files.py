@@ -119,12 +119,22 @@ class FileBlobs:
 
         When the machine dies before it returns, the blob may be there without its bytes: see `drop_unsound`.
         """
-        part, blob = self.part(digest), self._path(digest)
+        return self._settle(self.part(digest), digest)
+
+    def store(self, content: bytes, digest: str) -> Path:
+        """Make a blob of these bytes, whose digest the caller has verified; durable on return, as with `keep`."""
+        with writing(self._folder), fresh(self._incoming, digest) as (target, temporary):
+            target.write(content)
+            target.flush()
+            return self._settle(temporary, digest)
+
+    def _settle(self, whole: Path, digest: str) -> Path:
+        blob = self._path(digest)
         self._unsynced.add(digest)
         try:
             with writing(self._folder):
                 try:
-                    part.replace(blob)
+                    whole.replace(blob)
                 except FileNotFoundError:
                     return self._present(digest)
                 # The name first: most file systems then make both durable with one commit.

@@ -142,7 +142,7 @@ class Bench:
     async def die_with_a_finished_training(self, folder: Path, **round_: Any) -> Path:
         """A life that trains for a round and ends before anything of it was sent; where its result is noted."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Transfers, "upload", _never)
+            patch.setattr(Transfers, "submit", _never)
             self.live()
             await self.attached()
             await self.laid.start("c0", settings=self.settings(), **round_)

@@ -15,6 +15,7 @@ from fedn.client.transfers import Transfers
 from fedn.combiner.intake import Intake
 from fedn.combiner.round import Participant
 from fedn.errors import NotAParticipant
+from fedn.wire import inline
 from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.client_bench import Bench, bench
 from test.unit.combiner_bench import Table, table, until
@@ -53,7 +54,29 @@ async def test_a_client_that_is_given_to_a_combiner_while_it_asks_there_is_no_fa
             self._rounds.start(replace(order, participants={"c0": Participant("c0", 0, 0)}, epoch=3))
             raise
 
+    monkeypatch.setattr(inline, "MOST_BYTES", 0)
     monkeypatch.setattr(Intake, "check_upload", given_just_then)
+    async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
+        await trained_elsewhere(set_up, laid)
+        set_up.go()
+        assert await answered(laid) == "accepted"
+
+
+async def test_a_client_that_is_given_to_a_combiner_while_its_small_update_is_refused_there_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, for an update that comes with its result."""
+    submit = Intake.submit
+
+    async def given_just_then(self: Intake, result: pb.TaskResult) -> pb.Receipt:
+        receipt = await submit(self, result)
+        if receipt.code == NotAParticipant.code:
+            assert result.content
+            order = self._rounds.get("r1").order
+            self._rounds.start(replace(order, participants={"c0": Participant("c0", 0, 0)}, epoch=3))
+        return receipt
+
+    monkeypatch.setattr(Intake, "submit", given_just_then)
     async with table(tmp_path) as laid, bench(tmp_path, laid) as set_up:
         await trained_elsewhere(set_up, laid)
         set_up.go()
@@ -81,6 +104,7 @@ async def test_a_task_that_is_given_again_while_its_result_is_being_refused_is_d
             await upload(self, *args, **more)
 
         monkeypatch.setattr(Tasks, "take", take_and_say)
+        monkeypatch.setattr(inline, "MOST_BYTES", 0)
         monkeypatch.setattr(Transfers, "upload", given_meanwhile)
         set_up.go()
         assert await answered(laid) == "accepted"

@@ -14,6 +14,7 @@ from fedn.client.cache import keep_newest
 from fedn.client.workspace import TrainResult, Workspace
 from fedn.errors import Unavailable
 from fedn.model.safetensors import load_tensors
+from fedn.wire import inline
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
 from test.unit.client_bench import Bench, alive, bench
@@ -302,9 +303,11 @@ async def test_a_combiner_that_goes_away_gets_the_update_when_it_is_back(tmp_pat
             assert len(set_up.runs) == 1
 
 
+@pytest.mark.parametrize(("most_inline", "told"), [(0, "was not taken"), (inline.MOST_BYTES, "was refused")])
 async def test_a_combiner_that_does_not_know_the_round_yet_gets_the_update_when_it_does(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, most_inline: int, told: str
 ) -> None:
+    monkeypatch.setattr(inline, "MOST_BYTES", most_inline)
     async with AsyncExitStack() as until_back:
         first = await until_back.enter_async_context(table(tmp_path))
         async with bench(tmp_path, first) as set_up:
@@ -319,7 +322,7 @@ async def test_a_combiner_that_does_not_know_the_round_yet_gets_the_update_when_
                 set_up.seat(laid)
                 await set_up.attached()
                 set_up.go()
-                await until(lambda: "was not taken" in caplog.text)
+                await until(lambda: told in caplog.text)
                 await laid.start("c0", settings=set_up.settings("wait"))
                 assert (await line(set_up)).status == "accepted"
                 assert dict((await laid.outcome()).refused) == {}

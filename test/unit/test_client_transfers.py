@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fedn.client.link import Connection, Link
+from fedn.client.link import Link
 from fedn.client.transfers import Transfers, Upload
 from fedn.wire.channel import dial, listen, new_server
 from fedn.wire.v1 import combiner_pb2 as pb
@@ -33,7 +33,7 @@ async def test_an_upload_waits_for_a_connection(tmp_path: Path) -> None:
         uploading = asyncio.create_task(transfers.upload(path, digest, "r1", give_up=lambda: True))
         await asyncio.sleep(0)
         assert not uploading.done()
-        link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
+        link.connect(laid.channel)
         await uploading
         assert laid.combiner.shelf.find(digest) is not None
 
@@ -48,7 +48,7 @@ async def test_a_channel_that_is_closed_when_it_is_used_is_a_lost_connection(tmp
         await laid.hand("c").task()
         link, closed = Link(), dial(laid.combiner.address)
         await closed.close()
-        link.connect(Connection(laid.combiner.address, closed, asyncio.Queue()))
+        link.connect(closed)
         path, digest = laid.write({"w": TENSORS["w"] * 2})
         transfers = Transfers(link, identity="c", min_rate_bytes_s=100_000.0)
         failure = pb.TaskResult(
@@ -56,7 +56,7 @@ async def test_a_channel_that_is_closed_when_it_is_used_is_a_lost_connection(tmp
         )
 
         def on_the_next() -> bool:
-            link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
+            link.connect(laid.channel)
             return False
 
         match what:
@@ -79,7 +79,7 @@ async def test_a_result_whose_upload_is_missing_uploads_it_again(tmp_path: Path)
         await laid.start("c")
         await laid.hand("c").task()
         link = Link()
-        link.connect(Connection(laid.combiner.address, laid.channel, asyncio.Queue()))
+        link.connect(laid.channel)
         path, digest = laid.write({"w": TENSORS["w"] * 2})
         update = pb.Update(model=digest, base_model=laid.model, num_examples=1)
         result = pb.TaskResult(client_id="c", task_id="r1.c", round_id="r1", update=update)
@@ -113,7 +113,7 @@ async def test_a_client_waits_longer_for_the_receipt_of_a_larger_update(tmp_path
     os.truncate(large, 5_000_000_000)  # it takes no room
     try:
         async with dial(address) as channel:
-            link.connect(Connection(address, channel, asyncio.Queue()))
+            link.connect(channel)
             transfers = Transfers(link, identity="c", min_rate_bytes_s=35_000)
             for upload in (None, Upload(large, "0" * 64)):
                 assert await transfers.submit(pb.TaskResult(), upload=upload, give_up=lambda: True)

@@ -167,7 +167,7 @@ async def test_the_ranges_that_are_kept_are_those_of_the_update_that_counts(
         assert [first.accepted, second.accepted].count(True) == 1
         (round_,) = laid.combiner.rounds.known()
         counted = round_.answers["one"].update
-        ranges = await laid.combiner._intake._look_at_update(round_, counted)
+        ranges = await laid.combiner._intake._look_at_update(round_, counted, b"")
         assert round_.ranges["one"].tops.tolist() == ranges.tops.tolist()
 
 

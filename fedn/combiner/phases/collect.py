@@ -111,4 +111,5 @@ def task_for(round_: Round, client_id: str, left_s: float) -> pb.RunTask:
         wire_model=wire.digest if wire is not None else "",
         wire_model_size=wire.size if wire is not None else 0,
         native=wire.native if wire is not None else (),
+        content=round_.content,
     )

@@ -18,6 +18,7 @@ from fedn.errors import NotFound
 from fedn.model.narrow import convert, narrowed, native
 from fedn.model.safetensors import ModelFile, open_model
 from fedn.model.schema import Schema
+from fedn.wire import inline
 
 
 @dataclass
@@ -50,6 +51,10 @@ class Stage:
             known = self.round.wire_model
             if known is None or self.tools.shelf.find(known.digest) is None:
                 self.round.wire_model = self._rounded(model, self.round.update_schema, dtype)
+        wire = self.round.wire_model
+        sent = self.tools.shelf.find(wire.digest) if wire is not None else path
+        if sent is not None:
+            self.round.content = inline.of_file(sent, copies=len(self.round.order.participants))
         return self.tools.journal.answers(self.round.order.round_id)
 
     def _rounded(self, model: ModelFile, schema: Schema, dtype: str) -> WireModel:

@@ -19,16 +19,12 @@ TASK_KIND_VALIDATE: TaskKind
 TASK_KIND_PREDICT: TaskKind
 
 class ClientEvent(_message.Message):
-    __slots__ = ("hello", "heartbeat", "accepted", "progress")
+    __slots__ = ("hello", "heartbeat")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
-    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
-    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
-    accepted: TaskAccepted
-    progress: TaskProgress
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., accepted: _Optional[_Union[TaskAccepted, _Mapping]] = ..., progress: _Optional[_Union[TaskProgress, _Mapping]] = ...) -> None: ...
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("client_id", "name", "part", "profile", "encodings")
@@ -58,20 +54,6 @@ class Heartbeat(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class TaskAccepted(_message.Message):
-    __slots__ = ("task_id",)
-    TASK_ID_FIELD_NUMBER: _ClassVar[int]
-    task_id: str
-    def __init__(self, task_id: _Optional[str] = ...) -> None: ...
-
-class TaskProgress(_message.Message):
-    __slots__ = ("task_id", "phase")
-    TASK_ID_FIELD_NUMBER: _ClassVar[int]
-    PHASE_FIELD_NUMBER: _ClassVar[int]
-    task_id: str
-    phase: str
-    def __init__(self, task_id: _Optional[str] = ..., phase: _Optional[str] = ...) -> None: ...
-
 class CombinerCommand(_message.Message):
     __slots__ = ("welcome", "run", "cancel", "ended", "drain", "reconsider")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
@@ -97,7 +79,7 @@ class Welcome(_message.Message):
     def __init__(self, combiner: _Optional[str] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
 
 class RunTask(_message.Message):
-    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings", "client_settings", "encodings", "wire_model", "wire_model_size", "native")
+    __slots__ = ("task_id", "round_id", "kind", "model", "model_size", "package", "package_size", "seed", "session_seed", "round", "session_id", "time_limit_s", "settings", "client_settings", "encodings", "wire_model", "wire_model_size", "content", "native")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -115,6 +97,7 @@ class RunTask(_message.Message):
     ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     WIRE_MODEL_FIELD_NUMBER: _ClassVar[int]
     WIRE_MODEL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
     NATIVE_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     round_id: str
@@ -133,8 +116,9 @@ class RunTask(_message.Message):
     encodings: _containers.RepeatedScalarFieldContainer[str]
     wire_model: str
     wire_model_size: int
+    content: bytes
     native: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ..., client_settings: _Optional[str] = ..., encodings: _Optional[_Iterable[str]] = ..., wire_model: _Optional[str] = ..., wire_model_size: _Optional[int] = ..., native: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., kind: _Optional[_Union[TaskKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., seed: _Optional[int] = ..., session_seed: _Optional[int] = ..., round: _Optional[int] = ..., session_id: _Optional[str] = ..., time_limit_s: _Optional[float] = ..., settings: _Optional[str] = ..., client_settings: _Optional[str] = ..., encodings: _Optional[_Iterable[str]] = ..., wire_model: _Optional[str] = ..., wire_model_size: _Optional[int] = ..., content: _Optional[bytes] = ..., native: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CancelTask(_message.Message):
     __slots__ = ("task_id", "reason")
@@ -165,7 +149,7 @@ class Reconsider(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class TaskResult(_message.Message):
-    __slots__ = ("client_id", "task_id", "round_id", "seconds", "update", "validation", "failure", "prediction")
+    __slots__ = ("client_id", "task_id", "round_id", "seconds", "update", "validation", "failure", "prediction", "content")
     CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
@@ -174,6 +158,7 @@ class TaskResult(_message.Message):
     VALIDATION_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
     client_id: str
     task_id: str
     round_id: str
@@ -182,7 +167,8 @@ class TaskResult(_message.Message):
     validation: Validation
     failure: Failure
     prediction: Prediction
-    def __init__(self, client_id: _Optional[str] = ..., task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., seconds: _Optional[float] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ...) -> None: ...
+    content: bytes
+    def __init__(self, client_id: _Optional[str] = ..., task_id: _Optional[str] = ..., round_id: _Optional[str] = ..., seconds: _Optional[float] = ..., update: _Optional[_Union[Update, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., prediction: _Optional[_Union[Prediction, _Mapping]] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class Update(_message.Message):
     __slots__ = ("model", "base_model", "num_examples", "metrics")
