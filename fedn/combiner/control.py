@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 from fedn.combiner.roster import Roster, Seat
 from fedn.combiner.round import Order
 from fedn.combiner.rounds import Rounds
-from fedn.errors import RoundFailed
+from fedn.errors import CombinerUnreachable, RoundFailed
+from fedn.storage.files import FileBlobs
+from fedn.wire import inline
 from fedn.wire.status import Context, answers_errors, streams_errors
+from fedn.wire.threads import to_the_end
 from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
 from fedn.wire.v1 import control_pb2_grpc
@@ -21,8 +24,9 @@ PROGRESS_S = 1.0  # between two reports of a round's progress; its outcome is se
 class ControlService(control_pb2_grpc.ControlServicer):
     """Rounds and the roster, for the leader of the reducers."""
 
-    def __init__(self, name: str, roster: Roster, rounds: Rounds, *, late: Callable[[], int]) -> None:
+    def __init__(self, name: str, roster: Roster, rounds: Rounds, shelf: FileBlobs, *, late: Callable[[], int]) -> None:
         self._name = name
+        self._shelf = shelf
         self._roster = roster
         self._rounds = rounds
         self._late = late
@@ -30,9 +34,21 @@ class ControlService(control_pb2_grpc.ControlServicer):
     @answers_errors
     async def StartRound(self, request: control.StartRoundRequest, context: Context) -> control.StartRoundReply:
         """See the proto."""
+        if request.combiner not in ("", self._name):
+            raise CombinerUnreachable(f"here is combiner {self._name!r}, not {request.combiner!r}")
         await self._rounds.fence(request.term)
-        self._rounds.start(Order.from_wire(request))
+        order = Order.from_wire(request)
+        self._rounds.check_takes(order)
+        if missing := await to_the_end(lambda: self._missing(order, request.content)):
+            return control.StartRoundReply(missing=missing)
+        self._rounds.start(order)
         return control.StartRoundReply()
+
+    def _missing(self, order: Order, content: bytes) -> list[str]:
+        """What the round needs and is not here; a small model may be in the message."""
+        if content and self._shelf.find(order.model) is None:
+            self._shelf.store(inline.checked(content, order.model), order.model)
+        return [digest for digest in (order.model, order.package) if self._shelf.find(digest) is None]
 
     @streams_errors
     async def AwaitRound(

@@ -253,13 +253,16 @@ class Round:
         for client_id in self.open_clients:
             self.settle(Answer(client_id, "missing", "round_closed", "did not answer within the round"))
 
-    def finish(self, *, code: str = "", reason: str = "", sum_digest: str = "", sum_size: int = 0) -> None:
+    def finish(
+        self, *, code: str = "", reason: str = "", sum_digest: str = "", sum_size: int = 0, sum_content: bytes = b""
+    ) -> None:
         """Set the outcome that the reducer is waiting for."""
         self.enter("done")
         tail_chars = TAILS_CHARS // max(1, sum(bool(a.stderr_tail) for a in self.answers.values()))
         self.outcome = control.RoundOutcome(
             sum=sum_digest,
             sum_size=sum_size,
+            sum_content=sum_content,
             weight=self.weight,
             clients=[self.answers[c].to_wire(tail_chars) for c in sorted(self.answers)],
             refused=dict(self.refused),

@@ -62,6 +62,12 @@ class Rounds:
                 await asyncio.to_thread(self._tools.journal.keep_term, term)
                 self._term = term
 
+    def check_takes(self, order: Order) -> None:
+        """Once this combiner stops, raise CombinerDraining for what is not known here: round, or epoch."""
+        known = self._rounds.get(order.round_id)
+        if self.draining and (known is None or order.epoch > known.order.epoch):
+            raise CombinerDraining("this combiner is draining and takes no new round")
+
     def start(self, order: Order) -> None:
         """Begin the round, or go on with it when it is known (idempotent). No wait here: a known round has a driver.
 
@@ -70,8 +76,7 @@ class Rounds:
         known, driver = self._rounds.get(order.round_id), self._drivers.get(order.round_id)
         if known is not None and order.epoch <= known.order.epoch:
             return
-        if self.draining:
-            raise CombinerDraining("this combiner is draining and takes no new round")
+        self.check_takes(order)
         others = [round_id for round_id in self._rounds if round_id != order.round_id]
         round_ = self._rounds[order.round_id] = Round(order, known, clock=self._tools.clock)
         round_.wire_model = self._wire_models.get((order.model, order.encoding.dtype))

@@ -131,7 +131,8 @@ class Combiner:
         combiner_pb2_grpc.add_CombinerServicer_to_server(clients, self._server)
         add_blobs(blobs, self._server)
         control_pb2_grpc.add_ControlServicer_to_server(
-            ControlService(self.name, self.roster, self.rounds, late=lambda: self._intake.late), self._server
+            ControlService(self.name, self.roster, self.rounds, self.shelf, late=lambda: self._intake.late),
+            self._server,
         )
         self.port = await listen(self._server, settings.host, settings.port)
         self._watching = asyncio.create_task(heartbeats.watch())

@@ -13,18 +13,19 @@ from typing import Any
 import grpc
 
 from fedn.config import KEEPALIVE_S
-from fedn.errors import CombinerUnreachable, UnknownRound
+from fedn.errors import CombinerUnreachable, TransferFailed, UnknownRound
+from fedn.wire import inline
 from fedn.wire.bearer import Token
 from fedn.wire.channel import dial
 from fedn.wire.settings import DEFAULTS, TransferSettings
 from fedn.wire.status import rpc_errors
 from fedn.wire.transfer import download, upload
-from fedn.wire.v1 import blobs_pb2 as blobs
-from fedn.wire.v1 import blobs_pb2_grpc, control_pb2_grpc
 from fedn.wire.v1 import control_pb2 as control
+from fedn.wire.v1 import control_pb2_grpc
 
 CALL_DEADLINE_S = 10.0
 LOOK_DEADLINE_S = 2.0
+MOST_GIVES = 3  # of the same files in one attempt
 REDIAL = (("grpc.max_reconnect_backoff_ms", 1000),)  # a round, and all who ask for a seat, wait for a combiner
 SILENCE_S = 30.0  # a combiner reports a round's progress every second
 
@@ -43,7 +44,6 @@ class CombinerLink:
         self.address = address
         self._channel: grpc.aio.Channel = dial(address, token=token, keepalive_s=keepalive_s, options=REDIAL)
         self._control = control_pb2_grpc.ControlStub(self._channel)
-        self._blobs = blobs_pb2_grpc.BlobsStub(self._channel)
         self._transfer = transfer
 
     async def close(self) -> None:
@@ -57,10 +57,7 @@ class CombinerLink:
 
     async def give(self, path: Path, digest: str, moved: Callable[[int], None]) -> None:
         """Send a blob unless it is there."""
-        async with rpc_errors(unreachable=CombinerUnreachable):
-            there = await self._blobs.Stat(blobs.StatRequest(digest=digest), timeout=CALL_DEADLINE_S)
-        if not there.complete:
-            await upload(self._channel, path, digest=digest, settings=self._transfer, moved=moved)
+        await upload(self._channel, path, digest=digest, settings=self._transfer, moved=moved)
 
     async def fetch(self, digest: str, size: int, destination: Path, moved: Callable[[int], None]) -> None:
         """Take a blob, verified; resumes what an earlier attempt left."""
@@ -75,13 +72,22 @@ class CombinerLink:
 
         `heard` is told of each sign of life. Raises CombinerUnreachable, TransferFailed, StaleTerm when another leads.
         """
-        await asyncio.gather(self._check_name(name), *(self.give(path, d, heard) for d, path in files.items()))
+        request.combiner = name  # the updates of another that has taken over the address must not count twice (I2)
+        request.content = await asyncio.to_thread(inline.of_file, files[request.model])
         try:
             async with rpc_errors(unreachable=CombinerUnreachable):
-                await self._control.StartRound(request, timeout=CALL_DEADLINE_S)
-                return await self._outcome(request, heard)
+                for _ in range(MOST_GIVES):
+                    if not (missing := await self._start(request)):
+                        return await self._outcome(request, heard)
+                    await asyncio.gather(*(self.give(files[digest], digest, heard) for digest in missing))
+                raise TransferFailed(f"combiner {name} does not keep what it is given")
         except UnknownRound:
             raise CombinerUnreachable(f"the combiner at {self.address} was started again") from None
+
+    async def _start(self, request: control.StartRoundRequest) -> list[str]:
+        """The digests of what the combiner needs first; none when the round runs there."""
+        reply: control.StartRoundReply = await self._control.StartRound(request, timeout=CALL_DEADLINE_S)
+        return list(reply.missing)
 
     async def _outcome(self, request: control.StartRoundRequest, heard: Callable[[int], None]) -> control.RoundOutcome:
         awaited = control.AwaitRoundRequest(term=request.term, round_id=request.round_id)
@@ -101,12 +107,6 @@ class CombinerLink:
         finally:
             stream.cancel()
         raise CombinerUnreachable(f"the combiner at {self.address} ended the stream before the round")
-
-    async def _check_name(self, name: str) -> None:
-        """The updates of another combiner that has taken over the address must not count twice (I2)."""
-        report = await self.report()
-        if report.combiner != name:
-            raise CombinerUnreachable(f"at {self.address} is combiner {report.combiner!r}, not {name!r}")
 
     async def abort(self, term: int, round_id: str, reason: str) -> None:
         """Stop collecting."""

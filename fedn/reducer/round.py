@@ -45,6 +45,7 @@ from fedn.reducer.plan import Plan
 from fedn.reducer.prediction_blobs import keep_predictions, predictions_path
 from fedn.reducer.trail import Commit
 from fedn.trail.records import receipt_bytes
+from fedn.wire import inline
 from fedn.wire.threads import all_done, to_the_end
 from fedn.wire.v1 import control_pb2 as control
 
@@ -171,7 +172,9 @@ class RoundRun:
 
     async def _fetch_sum(self, combiner: str, outcome: control.RoundOutcome) -> None:
         out = self._desk.scratch / outcome.sum
-        if not await asyncio.to_thread(self._desk.has, outcome.sum):
+        if outcome.sum_content:
+            await to_the_end(lambda: inline.to_file(outcome.sum_content, outcome.sum, out))
+        elif not await asyncio.to_thread(self._desk.has, outcome.sum):
             await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
 
     async def _keep_predictions(self, combiner: str, outcome: control.RoundOutcome) -> None:
@@ -217,8 +220,8 @@ class RoundRun:
 
         Best effort, tried once: the next round gives it to whoever lacks it, from where this came to.
         """
-        if self._plan.is_followed:
-            path = self._desk.scratch / model
+        path = self._desk.scratch / model
+        if self._plan.is_followed and path.stat().st_size > inline.MOST_BYTES:  # a small one goes with the next order
             problems = await self._tell_all(lambda link: link.give(path, model, lambda _: None))
             log.debug("model %s was given to %d combiners", model[:12], problems.count(None))
 

@@ -113,7 +113,7 @@ class Table:
         settings: str = "{}",
         epoch: int = 1,
         encodings: Iterable[str] = (),
-    ) -> None:
+    ) -> control_pb2.StartRoundReply:
         """Start a round; with a higher epoch, one that runs goes on with these clients."""
         request = control_pb2.StartRoundRequest(
             term=term,
@@ -131,7 +131,8 @@ class Table:
             epoch=epoch,
             encodings=encodings,
         )
-        await self.control.StartRound(request)
+        reply: control_pb2.StartRoundReply = await self.control.StartRound(request)
+        return reply
 
     async def progress(self) -> control_pb2.RoundProgress:
         """Where the one round is."""

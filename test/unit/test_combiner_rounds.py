@@ -10,9 +10,11 @@ import pytest
 from fedn.combiner.round import Order, Round
 from fedn.errors import (
     CombinerDraining,
+    CombinerUnreachable,
     Conflict,
     RoundClosed,
     StaleTerm,
+    Unavailable,
     UnknownRound,
 )
 from fedn.wire.status import rpc_errors
@@ -115,12 +117,23 @@ async def test_an_abort_ends_the_round_without_a_model(tmp_path: Path) -> None:
         assert (await two.command()).WhichOneof("command") == "cancel"
 
 
-async def test_a_round_without_its_model_fails_with_a_reason(tmp_path: Path) -> None:
+async def test_a_round_without_its_model_is_not_begun_and_what_is_missing_is_said(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
         await laid.stage(ZEROS)
-        laid.model = "0" * 64
-        await laid.start("a")
-        assert (await laid.outcome()).code == "not_found"
+        here, laid.model = laid.model, "0" * 64
+        assert list((await laid.start("a")).missing) == ["0" * 64]
+        assert laid.combiner.rounds.known() == []
+        laid.model = here
+        assert list((await laid.start("a")).missing) == []
+
+
+async def test_an_order_for_another_combiner_is_refused(tmp_path: Path) -> None:
+    """I2: its updates would count twice where another has taken over the address."""
+    async with table(tmp_path) as laid:
+        await laid.stage(ZEROS)
+        with pytest.raises(CombinerUnreachable, match="not 'another'"):
+            async with rpc_errors(unreachable=Unavailable):
+                await laid.control.StartRound(control.StartRoundRequest(term=1, combiner="another"))
 
 
 async def test_accepted_updates_survive_a_restart_of_the_combiner(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fedn.errors import (
 from fedn.reducer.conduct import fetch
 from fedn.reducer.round import RoundRun
 from fedn.reducer.trail import Commit
+from fedn.wire import inline
 from test.unit.reducer_bench import hangs, learns, reducer, soon
 
 
@@ -89,8 +90,11 @@ async def test_a_round_that_goes_on_keeps_its_document(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rounds", "given"), [(2, True), (1, False)])
-async def test_combiners_have_the_next_rounds_model_before_it_begins(tmp_path: Path, rounds: int, given: bool) -> None:
+async def test_combiners_have_the_next_rounds_model_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int, given: bool
+) -> None:
     """Given while it is recorded; not after the last round, when nobody works with it."""
+    monkeypatch.setattr(inline, "MOST_BYTES", 0)
     async with reducer(tmp_path, combiners=("a", "b")) as laid:
         clients = [await laid.client("c0", "a", learns(2.0)), await laid.client("c1", "b", learns(4.0))]
         result = await soon(laid.round(laid.plan(*clients, rounds=rounds, validate=False)).run())
@@ -116,6 +120,7 @@ async def test_a_combiner_that_lost_its_sum_with_its_process_folds_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums are not durable; the updates are (I1)."""
+    monkeypatch.setattr(inline, "MOST_BYTES", 0)
     async with reducer(tmp_path, combiners=("a",)) as laid:
         client, fetched = await laid.client("c0", "a", learns(2.0)), []
 
@@ -134,6 +139,7 @@ async def test_a_combiner_that_lost_its_sum_with_its_process_folds_again(
 
 
 async def test_a_sum_that_is_never_there_ends_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inline, "MOST_BYTES", 0)
     async with reducer(tmp_path, combiners=("a",)) as laid:
 
         async def lost(*_: Any) -> None:

@@ -12,6 +12,7 @@ from fedn.combiner.phases import Phase
 from fedn.combiner.round import Round
 from fedn.combiner.tools import Tools
 from fedn.model.safetensors import digest_of
+from fedn.wire import inline
 
 
 @dataclass
@@ -27,14 +28,14 @@ class Publish:
         if self.round.sum_file is None:
             self.round.finish()
             return None
-        digest, size = await asyncio.to_thread(self._shelve)
-        self.round.finish(sum_digest=digest, sum_size=size)
+        digest, size, content = await asyncio.to_thread(self._shelve)
+        self.round.finish(sum_digest=digest, sum_size=size, sum_content=content)
         return None
 
-    def _shelve(self) -> tuple[str, int]:
+    def _shelve(self) -> tuple[str, int, bytes]:
         assert self.round.sum_file is not None
         digest, size = digest_of(self.round.sum_file), self.round.sum_file.stat().st_size
         lent = self.round.sum_file.with_name(digest)  # not the round's name: that of another epoch is other bytes
         self.round.sum_file.replace(lent)
         self.tools.shelf.lend(lent, digest)
-        return digest, size
+        return digest, size, inline.of_file(lent)

@@ -31,7 +31,7 @@ class Participant(_message.Message):
     def __init__(self, client_id: _Optional[str] = ..., part: _Optional[int] = ..., seed: _Optional[int] = ..., settings: _Optional[str] = ...) -> None: ...
 
 class StartRoundRequest(_message.Message):
-    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings", "epoch", "encodings")
+    __slots__ = ("term", "round_id", "session_id", "round", "kind", "model", "model_size", "package", "package_size", "participants", "round_timeout_s", "session_seed", "settings", "epoch", "encodings", "combiner", "content")
     TERM_FIELD_NUMBER: _ClassVar[int]
     ROUND_ID_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,8 @@ class StartRoundRequest(_message.Message):
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ENCODINGS_FIELD_NUMBER: _ClassVar[int]
+    COMBINER_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
     term: int
     round_id: str
     session_id: str
@@ -62,11 +64,15 @@ class StartRoundRequest(_message.Message):
     settings: str
     epoch: int
     encodings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
+    combiner: str
+    content: bytes
+    def __init__(self, term: _Optional[int] = ..., round_id: _Optional[str] = ..., session_id: _Optional[str] = ..., round: _Optional[int] = ..., kind: _Optional[_Union[RoundKind, str]] = ..., model: _Optional[str] = ..., model_size: _Optional[int] = ..., package: _Optional[str] = ..., package_size: _Optional[int] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., round_timeout_s: _Optional[float] = ..., session_seed: _Optional[int] = ..., settings: _Optional[str] = ..., epoch: _Optional[int] = ..., encodings: _Optional[_Iterable[str]] = ..., combiner: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class StartRoundReply(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("missing",)
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, missing: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AwaitRoundRequest(_message.Message):
     __slots__ = ("term", "round_id")
@@ -93,7 +99,7 @@ class RoundProgress(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., participants: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., busy: _Optional[_Iterable[str]] = ..., outcome: _Optional[_Union[RoundOutcome, _Mapping]] = ...) -> None: ...
 
 class RoundOutcome(_message.Message):
-    __slots__ = ("sum", "sum_size", "weight", "clients", "refused", "code", "reason", "phase_s")
+    __slots__ = ("sum", "sum_size", "weight", "clients", "refused", "code", "reason", "phase_s", "sum_content")
     class RefusedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +122,7 @@ class RoundOutcome(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PHASE_S_FIELD_NUMBER: _ClassVar[int]
+    SUM_CONTENT_FIELD_NUMBER: _ClassVar[int]
     sum: str
     sum_size: int
     weight: int
@@ -124,7 +131,8 @@ class RoundOutcome(_message.Message):
     code: str
     reason: str
     phase_s: _containers.ScalarMap[str, float]
-    def __init__(self, sum: _Optional[str] = ..., sum_size: _Optional[int] = ..., weight: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[ClientOutcome, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., phase_s: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    sum_content: bytes
+    def __init__(self, sum: _Optional[str] = ..., sum_size: _Optional[int] = ..., weight: _Optional[int] = ..., clients: _Optional[_Iterable[_Union[ClientOutcome, _Mapping]]] = ..., refused: _Optional[_Mapping[str, int]] = ..., code: _Optional[str] = ..., reason: _Optional[str] = ..., phase_s: _Optional[_Mapping[str, float]] = ..., sum_content: _Optional[bytes] = ...) -> None: ...
 
 class ClientOutcome(_message.Message):
     __slots__ = ("client_id", "status", "code", "reason", "stderr_tail", "update", "num_examples", "metrics", "seconds", "size")
