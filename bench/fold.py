@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,30 @@ def run(*, updates: int = UPDATES, elements: int = ELEMENTS, runs: int = RUNS) -
         with peak(every_s=0.002) as memory:  # by itself: the watch takes the interpreter from the folding threads
             fold(checked, folder / "out")
         folding = _median(runs, lambda: fold(checked, folder / "out"))
+        copying = _copy_rate(models[0].schema.nbytes, runs) / 1e9
         updates_of = f"{updates} updates of {models[0].size / 1e6:.0f} MB"
         return [
             Figure(f"scan of {updates_of}", size / scanning, "GB/s", note="one thread"),
             Figure(f"fold of {updates_of}", size / folding, "GB/s", 2.5, more_is_better=True, note=f"{folding:.3f} s"),
+            Figure(
+                "fold, of a memory copy",
+                100 * size / folding / copying,
+                "%",
+                30,
+                more_is_better=True,
+                note=f"two threads copy {copying:.2f} GB/s, bytes read",
+            ),
             Figure("memory of the fold", memory.grown / 1e6, "MB", 100, note="anonymous, above what was there"),
             *_of_mean(folder, checked, runs),
         ]
+
+
+def _copy_rate(size: int, runs: int) -> float:
+    """Bytes per second that two threads read when each copies an array of this size into one of its own."""
+    arrays = [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(2)]
+    with ThreadPoolExecutor(len(arrays)) as threads:
+        seconds = _median(runs, lambda: list(threads.map(lambda pair: np.copyto(pair[1], pair[0]), arrays)))
+    return len(arrays) * size / seconds
 
 
 def _of_mean(folder: Path, checked: list[Contribution], runs: int) -> list[Figure]:

@@ -1,4 +1,4 @@
-"""A channel that its owner closes while others use it: each of their calls ends, and as one that lost its connection."""
+"""A channel that its owner closes while others use it: each call ends, as one that lost its connection."""
 
 from __future__ import annotations
 
