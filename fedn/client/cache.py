@@ -106,6 +106,8 @@ def keep_newest(folder: Path, count: int, *, besides: Iterable[str] = ()) -> Non
     things: dict[str, list[Path]] = {}
     for path in folder.iterdir():
         things.setdefault(path.name.lstrip(".").partition(".")[0], []).append(path)
+    if len(things) <= count:
+        return
     kept = set(besides)
     for thing in sorted(things, key=lambda name: max(map(changed, things[name])), reverse=True)[count:]:
         if thing not in kept:

@@ -95,6 +95,7 @@ class Tasks:
         renews = settings.auth_token_file is not None
         self._transfers = Transfers(link, identity=identity, min_rate_bytes_s=settings.min_rate_bytes_s, renews=renews)
         self._running: Running | None = None
+        self._tidying: set[asyncio.Task[None]] = set()
         self.part = 0
 
     def take(self, command: pb.RunTask) -> None:
@@ -123,10 +124,14 @@ class Tasks:
         running = self._running
         if running is not None and running.command.round_id == round_id:
             self.cancel(running.command.task_id, "the round has ended")
-        self._workspace.end_round(round_id)
+        # Deleting takes its time, and the next round's task comes right after.
+        tidying = asyncio.create_task(asyncio.to_thread(self._workspace.end_round, round_id))
+        self._tidying.add(tidying)
+        tidying.add_done_callback(self._tidying.discard)
 
     async def stop(self) -> None:
         """End the task in progress; what is finished stays on disk."""
+        await asyncio.gather(*self._tidying, return_exceptions=True)
         if self._running is not None and self._running.work is not None:
             self._running.work.cancel()
             await asyncio.gather(self._running.work, return_exceptions=True)
@@ -139,8 +144,11 @@ class Tasks:
                 log.info("task %s was given again meanwhile", running.command.task_id)
         finally:
             running.over = True
-            await asyncio.to_thread(self._workspace.sweep, running.command.task_id)
-            await asyncio.to_thread(self._cache.sweep)
+            await asyncio.to_thread(self._sweep, running.command.task_id)
+
+    def _sweep(self, present: str) -> None:
+        self._workspace.sweep(present)
+        self._cache.sweep()
 
     async def _delivered(self, running: Running) -> bool:
         """Do the task and hand its result in; what is done already is not done again. True when it was taken."""
@@ -289,14 +297,14 @@ class Tasks:
     async def _run_prepared(self, running: Running, entry_point: str, name: str, fetch: Fetch) -> Path:
         command = running.command
         async with round_model(self._cache, command, fetch) as model:
-            folder = await asyncio.to_thread(self._workspace.attempt, command.task_id)
+            folder, environ = await asyncio.to_thread(self._laid_out, command)
             out = folder / name
             job = Job(
                 entry_point=entry_point,
                 package=command.package,
                 model=model,
                 out=out,
-                environ=self._environ(command, folder),
+                environ=environ,
                 deadline=running.deadline,
                 log=lambda line: log.info("%s: %s", entry_point, line),
             )
@@ -305,8 +313,9 @@ class Tasks:
             raise OutputMissing(f"{entry_point} ended well but wrote no {out.name}")
         return out
 
-    def _environ(self, command: pb.RunTask, folder: Path) -> dict[str, str]:
-        """The entry point's environment: the process's own without its secrets, and what the task says."""
+    def _laid_out(self, command: pb.RunTask) -> tuple[Path, dict[str, str]]:
+        """Where the script runs, and its environment: the process's own without its secrets, and what the task says."""
+        folder = self._workspace.attempt(command.task_id)
         settings = folder / "settings.json"
         settings.write_text(settings_for(command, self._settings.training))
-        return told(command, part=self.part, settings=settings, client=self._settings, ours=self._ours)
+        return folder, told(command, part=self.part, settings=settings, client=self._settings, ours=self._ours)

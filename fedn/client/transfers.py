@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ class Transfers:
         """
         receipt = pb.Receipt()
         if upload is not None and upload.is_small():
-            result.content = await asyncio.to_thread(inline.of_file, upload.path)
+            result.content = inline.of_file(upload.path)
         deadline_s = SUBMIT_DEADLINE_S + (upload.size() / LOOK_BYTES_S if upload is not None else 0.0)
 
         async def attempt() -> None:

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 from fedn.combiner.roster import Roster, Seat
 from fedn.combiner.round import Order
 from fedn.combiner.rounds import Rounds
+from fedn.combiner.shelf import Shelf
 from fedn.errors import CombinerUnreachable, RoundFailed
-from fedn.storage.files import FileBlobs
 from fedn.wire import inline
 from fedn.wire.status import Context, answers_errors, streams_errors
 from fedn.wire.threads import to_the_end
@@ -24,7 +24,7 @@ PROGRESS_S = 1.0  # between two reports of a round's progress; its outcome is se
 class ControlService(control_pb2_grpc.ControlServicer):
     """Rounds and the roster, for the leader of the reducers."""
 
-    def __init__(self, name: str, roster: Roster, rounds: Rounds, shelf: FileBlobs, *, late: Callable[[], int]) -> None:
+    def __init__(self, name: str, roster: Roster, rounds: Rounds, shelf: Shelf, *, late: Callable[[], int]) -> None:
         self._name = name
         self._shelf = shelf
         self._roster = roster

@@ -28,11 +28,11 @@ from fedn.combiner.intake import Intake
 from fedn.combiner.journal import Journal
 from fedn.combiner.roster import Roster
 from fedn.combiner.rounds import Rounds
+from fedn.combiner.shelf import Shelf
 from fedn.combiner.tools import Tools
 from fedn.config import CombinerSettings
 from fedn.security.tokens import admins_token, tokens_of
 from fedn.storage import descriptors, folder
-from fedn.storage.files import FileBlobs
 from fedn.storage.readiness import Readiness
 from fedn.storage.sqlite import SqliteState
 from fedn.wire.admission import Admission
@@ -81,7 +81,7 @@ class Combiner:
         self.identity = folder.identity(root)
         based = f"{settings.name_base}{root.name}" if settings.name_base else None
         self.name = settings.name or based or f"combiner-{self.identity[:6]}"
-        self.shelf = FileBlobs(root / "blobs")
+        self.shelf = Shelf(root / "blobs")
         self._state = SqliteState(root / "journal.db")
         journal = Journal(self._state)
         with folder.after_a_boot(root) as anew:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedn.combiner.journal import Journal
 from fedn.combiner.roster import Roster
-from fedn.storage.files import FileBlobs
+from fedn.combiner.shelf import Shelf
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Tools:
     """The combiner's tools: who is here, where blobs rest, what was promised, the clock."""
 
     roster: Roster
-    shelf: FileBlobs
+    shelf: Shelf
     journal: Journal
     scratch: Path
     clock: Callable[[], float]

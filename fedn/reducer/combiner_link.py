@@ -73,7 +73,7 @@ class CombinerLink:
         `heard` is told of each sign of life. Raises CombinerUnreachable, TransferFailed, StaleTerm when another leads.
         """
         request.combiner = name  # the updates of another that has taken over the address must not count twice (I2)
-        request.content = await asyncio.to_thread(inline.of_file, files[request.model])
+        request.content = inline.of_file(files[request.model])
         try:
             async with rpc_errors(unreachable=CombinerUnreachable):
                 for _ in range(MOST_GIVES):

@@ -25,7 +25,10 @@ def checked(content: bytes, digest: str) -> bytes:
 
 
 def of_file(path: Path, *, copies: int = 1) -> bytes:
-    """The file's bytes if it is small enough to go ``copies`` times in messages; else, or when it is gone, nothing."""
+    """The file's bytes if it is small enough to go ``copies`` times in messages; else, or when it is gone, nothing.
+
+    So little is read sooner than a thread has begun to.
+    """
     try:
         if path.stat().st_size > min(MOST_BYTES, MOST_OF_A_ROUND // max(1, copies)):
             return b""
