@@ -38,7 +38,7 @@ from fedn.model.safetensors import canonical_header
 from fedn.model.schema import Schema, TensorSpec
 from fedn.wire.v1 import combiner_pb2 as pb
 
-GIGABYTES = 4.4  # more than 2^32 bytes
+GIGABYTES = 5.0  # more than 2^32 bytes
 COPIES = 7  # on the disk at most: four at the reducer, two at the combiner, one at the client; and two of the sums
 TENSOR = 25_000_000  # values of each tensor but the last
 DTYPES = {"F32": np.float32, "F64": np.float64}
