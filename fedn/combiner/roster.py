@@ -31,6 +31,7 @@ class Seat:
     stream: Stream | None = None
     gone_at: float | None = None
     task: pb.RunTask | None = None
+    has: str = ""  # the model that was in a message to it last
 
     def introduce(self, hello: pb.Hello) -> None:
         """Take down what the client says of itself."""
@@ -106,6 +107,11 @@ class Roster:
         if seat is not None:
             seat.task = task
             if seat.stream is not None:
+                model = task.wire_model or task.model
+                if seat.has == model:  # it fetches the model if that message was lost
+                    task.ClearField("content")
+                elif task.content:
+                    seat.has = intern(model)
                 seat.stream.send(pb.CombinerCommand(run=task))
 
     def forget_task(self, client_id: str, task_id: str) -> None:

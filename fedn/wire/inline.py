@@ -2,7 +2,8 @@
 update or predictions with their result.
 
 A call costs each end about a millisecond of processor time, which is most of a round with small models. The digest is
-checked as ever. Whoever does not know the field fetches the model, and is asked for the update, as before.
+checked as ever. Whoever does not know the field fetches the model, and is asked for the update, as before. A client
+is given a model once; clients of one process, which share what they fetch, each.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from fedn.errors import DigestMismatch
 from fedn.model.whole import whole_file
 
-MOST_BYTES = 64 * 1024  # of one blob
+MOST_BYTES = 32 * 1024  # of one blob
 MOST_OF_A_ROUND = 16 * 1024 * 1024  # of the model, for all participants: these messages wait in memory
 
 

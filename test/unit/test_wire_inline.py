@@ -54,6 +54,19 @@ async def test_a_small_model_comes_with_the_task_and_a_small_update_with_the_res
         assert laid.combiner.shelf.find(digest) is not None
 
 
+async def test_a_model_comes_once(tmp_path: Path) -> None:
+    """It is worked with to validate it, and then to train from it."""
+    async with table(tmp_path) as laid:
+        one, other = await stage(laid, "a", "b")
+        await laid.start("a", kind="VALIDATE")
+        assert (await one.task()).content
+        await laid.start("a", "b", round_id="r2")
+        assert [(await one.command()).WhichOneof("command") for _ in range(2)] == ["cancel", "ended"]
+        given = {hand: await hand.task() for hand in (one, other)}
+        assert given[one].content == b""
+        assert digest_of(given[other].content) == given[other].model == given[one].model
+
+
 async def test_large_models_and_updates_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "MOST_BYTES", 10)
     async with table(tmp_path) as laid:
