@@ -136,3 +136,14 @@ class BlobsSuite:
         for call in calls:
             with pytest.raises(BadInput, match="not a sha256 digest"):
                 call()
+
+
+class FolderSuite(BlobsSuite):
+    """The same for a store in the folder ``blobs``."""
+
+    @pytest.fixture
+    def spoil(self, tmp_path: Path) -> Callable[[str, bytes], None]:
+        def overwrite(digest: str, content: bytes) -> None:
+            (tmp_path / "blobs" / digest[:2] / digest).write_bytes(content)
+
+        return overwrite

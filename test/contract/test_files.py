@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedn.errors import BadInput, FolderUnusable, NotFound
 from fedn.storage.files import FileBlobs
-from test.contract.blobs_suite import PATH_LIKE, BlobsSuite, digest_of
+from test.contract.blobs_suite import PATH_LIKE, FolderSuite, digest_of
 
 CONTENT = b"0123456789" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -28,17 +27,10 @@ getattr(blobs, sys.argv[2])(*([Path(sys.argv[3])] if sys.argv[2] == "put" else [
 """
 
 
-class TestFiles(BlobsSuite):
+class TestFiles(FolderSuite):
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> FileBlobs:
         return FileBlobs(tmp_path / "blobs")
-
-    @pytest.fixture
-    def spoil(self, tmp_path: Path) -> Callable[[str, bytes], None]:
-        def overwrite(digest: str, content: bytes) -> None:
-            (tmp_path / "blobs" / digest[:2] / digest).write_bytes(content)
-
-        return overwrite
 
 
 @pytest.fixture

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fedn.combiner.shelf import Shelf
-from test.contract.blobs_suite import BlobsSuite, digest_of
+from test.contract.blobs_suite import FolderSuite, digest_of
 
 
-class TestShelf(BlobsSuite):
+class TestShelf(FolderSuite):
     @pytest.fixture
     def blobs(self, tmp_path: Path) -> Shelf:
         return Shelf(tmp_path / "blobs")
-
-    @pytest.fixture
-    def spoil(self, tmp_path: Path) -> Callable[[str, bytes], None]:
-        def overwrite(digest: str, content: bytes) -> None:
-            (tmp_path / "blobs" / digest[:2] / digest).write_bytes(content)
-
-        return overwrite
 
 
 def test_what_comes_and_goes_is_known_and_so_is_what_was_there_before(tmp_path: Path) -> None:

@@ -18,8 +18,7 @@ from fedn.errors import NotAParticipant
 from fedn.wire import inline
 from fedn.wire.v1 import combiner_pb2 as pb
 from test.unit.client_bench import Bench, bench
-from test.unit.combiner_bench import Table, table, until
-from test.unit.test_combiner_recovery import stage
+from test.unit.combiner_bench import Table, arrive, table, until
 
 
 async def trained_elsewhere(set_up: Bench, laid: Table) -> None:
@@ -115,7 +114,7 @@ async def test_a_client_that_was_given_up_as_away_is_asked_when_it_is_given_to_i
 ) -> None:
     """I1, I9: the combiner was cut off from its clients too, and had given them up before it was fenced."""
     async with table(tmp_path, reconnect_grace_s=0.1) as laid:
-        (one,) = await stage(laid, "one")
+        (one,) = await arrive(laid, "one")
         await laid.start("one")
         await one.task()
         one.leave()

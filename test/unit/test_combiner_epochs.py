@@ -15,8 +15,8 @@ from fedn.combiner.round import Answer
 from fedn.errors import Unavailable
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
-from test.unit.combiner_bench import Hand, Table, table
-from test.unit.test_combiner_recovery import send, stage
+from test.unit.combiner_bench import Hand, Table, arrive, table
+from test.unit.test_combiner_recovery import send
 
 
 async def train(laid: Table, hand: Hand, value: float) -> pb.Receipt:
@@ -25,7 +25,7 @@ async def train(laid: Table, hand: Hand, value: float) -> pb.Receipt:
 
 async def test_those_who_stay_are_not_asked_again_and_those_who_come_are_asked(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two, three = await stage(laid, "one", "two", "three")
+        one, two, three = await arrive(laid, "one", "two", "three")
         await laid.start("one", "two")
         await one.task()
         await two.task()
@@ -42,7 +42,7 @@ async def test_those_who_stay_are_not_asked_again_and_those_who_come_are_asked(t
 
 async def test_who_has_left_is_in_no_sum_though_the_journal_has_its_update(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two = await stage(laid, "one", "two")
+        one, two = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         assert (await train(laid, one, 1.0)).accepted
@@ -59,7 +59,7 @@ async def test_who_has_left_is_in_no_sum_though_the_journal_has_its_update(tmp_p
 
 async def test_a_round_that_was_done_is_folded_anew_with_who_has_come(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two = await stage(laid, "one", "two")
+        one, two = await arrive(laid, "one", "two")
         await laid.start("one")
         await one.task()
         assert (await train(laid, one, 1.0)).accepted
@@ -74,7 +74,7 @@ async def test_a_round_that_was_done_is_folded_anew_with_who_has_come(tmp_path: 
 
 async def test_a_failure_and_a_refusal_are_not_forgotten(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two = await stage(laid, "one", "two")
+        one, two = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         await one.submit("r1", failure=pb.Failure(code="entry_point_failed", reason="exit code 3"))
@@ -89,7 +89,7 @@ async def test_a_failure_and_a_refusal_are_not_forgotten(tmp_path: Path) -> None
 
 async def test_a_lower_epoch_changes_nothing(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two = await stage(laid, "one", "two")
+        one, two = await arrive(laid, "one", "two")
         await laid.start("one", "two", epoch=3)
         await laid.start("one", epoch=2)
         await two.task()
@@ -109,7 +109,7 @@ async def test_an_update_that_is_written_ahead_at_that_moment_counts(
         accept(journal, answers)
 
     async with table(tmp_path) as laid:
-        one, two = await stage(laid, "one", "two")
+        one, two = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         update = await send(laid, one, 1.0)

@@ -13,14 +13,13 @@ from fedn.combiner.rounds import Rounds
 from fedn.errors import StaleTerm, Unavailable
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import control_pb2 as control
-from test.unit.combiner_bench import table, until
-from test.unit.test_combiner_recovery import stage
+from test.unit.combiner_bench import arrive, table, until
 
 
 async def test_a_combiner_remembers_a_newer_leader_of_a_round_that_it_knows(tmp_path: Path) -> None:
     """Fencing, also over a restart: else a former leader could end the round, and with it accepted updates (I1)."""
     async with table(tmp_path) as laid:
-        (one,) = await stage(laid, "one")
+        (one,) = await arrive(laid, "one")
         await laid.start("one", term=1)
         await one.task()
         await laid.start("one", term=2)

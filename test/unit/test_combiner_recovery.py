@@ -32,9 +32,7 @@ from fedn.wire.v1 import combiner_pb2 as pb
 from fedn.wire.v1 import control_pb2 as control
 from fedn.wire.v1.blobs_pb2 import UploadRequest, UploadStart
 from fedn.wire.v1.blobs_pb2_grpc import BlobsStub
-from test.unit.combiner_bench import Hand, Table, table, until
-
-ZEROS = {"w": np.zeros(4, np.float32)}
+from test.unit.combiner_bench import ZEROS, Hand, Table, arrive, table, until
 
 
 class Gate:
@@ -63,14 +61,6 @@ def gate() -> Iterator[Gate]:
     gate.open.set()
 
 
-async def stage(laid: Table, *clients: str) -> list[Hand]:
-    await laid.stage(ZEROS)
-    hands = [laid.hand(client) for client in clients]
-    for part, hand in enumerate(hands):
-        await hand.attach(part=part)
-    return hands
-
-
 async def send(laid: Table, hand: Hand, value: float, round_id: str = "r1") -> pb.Update:
     path, digest = laid.write({"w": np.full(4, value, np.float32)}, f"update-{value}")
     await hand.send(path, digest, round_id)
@@ -87,7 +77,7 @@ async def test_an_accepted_update_that_is_sent_again_while_the_round_is_opened_a
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     async with table(tmp_path) as laid:
-        (one, _) = await stage(laid, "one", "two")
+        (one, _) = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         update = await send(laid, one, 1.0)
@@ -119,7 +109,7 @@ async def test_a_client_that_hangs_up_while_its_update_is_journalled_has_deliver
 
     monkeypatch.setattr(Journal, "accept", slowly)
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         update = await send(laid, hand, 1.0)
@@ -138,7 +128,7 @@ async def test_a_journal_that_cannot_be_written_now_is_no_refusal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         update = await send(laid, hand, 1.0)
@@ -157,7 +147,7 @@ async def test_the_ranges_that_are_kept_are_those_of_the_update_that_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with table(tmp_path) as laid:
-        one, _ = await stage(laid, "one", "two")
+        one, _ = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         large, small = await send(laid, one, 1e30), await send(laid, one, 1e-30)
@@ -173,7 +163,7 @@ async def test_the_ranges_that_are_kept_are_those_of_the_update_that_counts(
 
 async def test_one_who_stops_awaiting_a_round_takes_nothing_from_another(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         request = control.AwaitRoundRequest(term=1, round_id="r1")
         leaves, stays = laid.control.AwaitRound(request), laid.control.AwaitRound(request)
@@ -189,7 +179,7 @@ async def test_one_who_stops_awaiting_a_round_takes_nothing_from_another(tmp_pat
 
 async def test_a_round_whose_end_was_never_told_ends_when_the_next_one_starts(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         await hand.submit("r1", update=await send(laid, hand, 1.0))
@@ -203,13 +193,13 @@ async def test_a_round_whose_end_was_never_told_ends_when_the_next_one_starts(tm
 
 async def test_a_round_of_a_former_life_ends_when_another_one_starts(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         await hand.submit("r1", update=await send(laid, hand, 1.0))
         await laid.outcome()
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a", round_id="r2")
         await hand.task()
         assert set(laid.combiner.shelf.digests()) == {laid.model, laid.package}
@@ -217,7 +207,7 @@ async def test_a_round_of_a_former_life_ends_when_another_one_starts(tmp_path: P
 
 async def test_a_lower_term_is_refused_after_a_restart_also_when_all_rounds_have_ended(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a", term=5)
         await hand.task()
         await laid.control.EndRound(control.EndRoundRequest(term=5, round_id="r1", committed=False))
@@ -233,7 +223,7 @@ async def test_who_hangs_up_on_ending_a_round_does_not_stop_it_halfway(
 ) -> None:
     monkeypatch.setattr(Journal, "answers", gate.before(Journal.answers))
     async with table(tmp_path) as laid:
-        await stage(laid, "a")
+        await arrive(laid, "a")
         await laid.start("a")
         await asyncio.to_thread(gate.reached.wait, 20)
         (round_,) = laid.combiner.rounds.known()
@@ -278,7 +268,7 @@ def order(clients: list[str]) -> Order:
 
 async def test_a_client_that_breaks_off_is_attached_no_more(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         hand.leave()
         await until(lambda: not laid.combiner.roster.attached())
         assert laid.combiner.roster.gone_since("a") is not None
@@ -295,7 +285,7 @@ async def test_a_stream_that_ends_before_it_begins_is_turned_away(tmp_path: Path
 
 async def test_a_result_without_an_outcome_or_of_another_kind_is_refused(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, two, three = await stage(laid, "one", "two", "three")
+        one, two, three = await arrive(laid, "one", "two", "three")
         await laid.start("one", "two", "three", kind="VALIDATE")
         await one.task()
         assert (await one.submit("r1")).code == "output_invalid"
@@ -308,7 +298,7 @@ async def test_a_result_without_an_outcome_or_of_another_kind_is_refused(tmp_pat
 
 async def test_an_upload_beyond_the_combiners_limit_is_refused(tmp_path: Path) -> None:
     async with table(tmp_path, max_model_bytes=1024) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         path, digest = laid.write({"w": np.zeros(1000, np.float32)}, "large")
@@ -318,7 +308,7 @@ async def test_an_upload_beyond_the_combiners_limit_is_refused(tmp_path: Path) -
 
 async def test_an_upload_after_the_client_has_failed_is_refused_with_the_code(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, _ = await stage(laid, "one", "two")
+        one, _ = await arrive(laid, "one", "two")
         await laid.start("one", "two")
         await one.task()
         await one.submit("r1", failure=pb.Failure(code="task_timeout", reason="too slow"))
@@ -334,7 +324,7 @@ async def test_a_mistake_in_a_phase_ends_the_round_with_a_reason(
 
     monkeypatch.setattr(Journal, "begin", broken)
     async with table(tmp_path) as laid:
-        await stage(laid, "a")
+        await arrive(laid, "a")
         await laid.start("a")
         outcome = await laid.outcome()
         assert (outcome.code, outcome.reason) == ("internal", "RuntimeError: a mistake")
@@ -343,7 +333,7 @@ async def test_a_mistake_in_a_phase_ends_the_round_with_a_reason(
 
 async def test_an_update_that_is_not_here_is_asked_for_and_not_refused(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (one,) = await stage(laid, "one")
+        (one,) = await arrive(laid, "one")
         await laid.start("one")
         await one.task()
         path, digest = laid.write({"w": np.full(4, 1.0, np.float32)}, "update")
@@ -358,12 +348,12 @@ async def test_an_update_that_is_not_here_is_asked_for_and_not_refused(tmp_path:
 
 async def test_what_was_uploaded_for_a_round_is_kept_over_a_restart(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (one,) = await stage(laid, "one")
+        (one,) = await arrive(laid, "one")
         await laid.start("one")
         await one.task()
         update = await send(laid, one, 1.0)
     async with table(tmp_path) as laid:
-        (one,) = await stage(laid, "one")
+        (one,) = await arrive(laid, "one")
         await laid.start("one")
         await one.task()
         assert (await one.submit("r1", update=update)).accepted
@@ -371,7 +361,7 @@ async def test_what_was_uploaded_for_a_round_is_kept_over_a_restart(tmp_path: Pa
 
 async def test_what_was_uploaded_for_a_round_is_kept_when_others_come(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        one, _ = await stage(laid, "one", "two")
+        one, _ = await arrive(laid, "one", "two")
         await laid.start("one")
         await one.task()
         update = await send(laid, one, 1.0)
@@ -394,7 +384,7 @@ async def test_a_round_waits_for_room_on_the_disk(
 
     monkeypatch.setattr(Journal, "begin", filled)
     async with table(tmp_path) as laid:
-        [hand] = await stage(laid, "a")
+        [hand] = await arrive(laid, "a")
         await laid.start("a")
         assert (await hand.task()).round_id == "r1"
 
@@ -407,7 +397,7 @@ async def test_a_disk_that_stays_full_ends_the_round_with_its_reason(
 
     monkeypatch.setattr(Journal, "begin", full)
     async with table(tmp_path) as laid:
-        await stage(laid, "a")
+        await arrive(laid, "a")
         await laid.start("a", timeout_s=0.3)
         outcome = await laid.outcome()
         assert (outcome.code, outcome.reason) == ("disk_full", "the combiner's disk is full: No space left on device")

@@ -12,8 +12,7 @@ from fedn.errors import DigestMismatch, NotFound, Unavailable
 from fedn.wire import inline
 from fedn.wire.status import rpc_errors
 from fedn.wire.v1 import combiner_pb2 as pb
-from test.unit.combiner_bench import table
-from test.unit.test_combiner_recovery import stage
+from test.unit.combiner_bench import arrive, table
 
 
 def digest_of(content: bytes) -> str:
@@ -41,7 +40,7 @@ def test_bytes_that_are_not_what_their_digest_says_leave_nothing(tmp_path: Path)
 
 async def test_a_small_model_comes_with_the_task_and_a_small_update_with_the_result(tmp_path: Path) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         task = await hand.task()
         assert digest_of(task.content) == task.model
@@ -57,7 +56,7 @@ async def test_a_small_model_comes_with_the_task_and_a_small_update_with_the_res
 async def test_a_model_comes_once(tmp_path: Path) -> None:
     """It is worked with to validate it, and then to train from it."""
     async with table(tmp_path) as laid:
-        one, other = await stage(laid, "a", "b")
+        one, other = await arrive(laid, "a", "b")
         await laid.start("a", kind="VALIDATE")
         assert (await one.task()).content
         await laid.start("a", "b", round_id="r2")
@@ -70,7 +69,7 @@ async def test_a_model_comes_once(tmp_path: Path) -> None:
 async def test_large_models_and_updates_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inline, "MOST_BYTES", 10)
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         assert (await hand.task()).content == b""
         path, digest = laid.write({"w": np.full(4, 2.0, np.float32)})
@@ -89,7 +88,7 @@ async def test_large_models_and_updates_do_not(tmp_path: Path, monkeypatch: pyte
 )
 async def test_what_is_refused_leaves_nothing(tmp_path: Path, content: bytes, code: str) -> None:
     async with table(tmp_path) as laid:
-        (hand,) = await stage(laid, "a")
+        (hand,) = await arrive(laid, "a")
         await laid.start("a")
         await hand.task()
         digest = digest_of(content) if content else "0" * 64
