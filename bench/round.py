@@ -1,8 +1,9 @@
 """A round of N clients × M MB through one combiner, all checks on, beside what its bytes alone cost in the same run.
 
 Reducer, combiner and every client are processes of their own; the clients are the real ones but for the subprocess of
-their entry point: "training" copies the model and changes its last element. A round's time is from one record of the
-trail to the next: model down to the combiner, down to the clients, updates up, folded, fetched, averaged, recorded.
+their entry point. There is no training: each client has one update, written in the first round, changes its last element
+in each and hands it in, as the peers' clients hand back what they hold in memory. A round's time is from one record of
+the trail to the next: model down to the combiner, down to the clients, updates up, folded, fetched, averaged, recorded.
 
 `floor`: the bytes between combiner and clients alone (bench/floor.py), raw, and with one hash and one file per end; the
 lower of all clients at once and three at once. Taken before and after the rounds.
@@ -186,19 +187,24 @@ def workers(place: Path, clients: int, address: str) -> Iterator[list[int]]:
 
 def _client(place: Path, k: int, address: str) -> None:
     settings = ClientSettings(name=f"client-{k}", reducer=address, dir=place / f"client-{k}")
-    asyncio.run(work(settings, lambda *_: Copies()))
+    asyncio.run(work(settings, lambda *_: Holds(place / f"update-{k}")))
 
 
-class Copies(overhead.AtOnce):
-    """The trainer: a copy of the model with one element that is this task's own."""
+class Holds(overhead.AtOnce):
+    """The trainer: an update that is written once, at `update`, with a last element that is this task's own."""
+
+    def __init__(self, update: Path) -> None:
+        self._update = update
 
     async def run(self, job: Job) -> None:
-        """Write the update."""
-        await asyncio.to_thread(shutil.copyfile, job.model, job.out)
+        """Hand it in under one more name."""
+        if not self._update.exists():
+            await asyncio.to_thread(shutil.copyfile, job.model, self._update)
         own = struct.pack("<f", int(job.environ["FEDN_SEED"]) / 2**32)
-        with job.out.open("r+b") as file:
+        with self._update.open("r+b") as file:
             file.seek(-len(own), os.SEEK_END)
             file.write(own)
+        job.out.hardlink_to(self._update)
         metadata: dict[str, Any] = {"num_examples": 1, "metrics": {"loss": 1.0}}
         job.out.with_name(f"{job.out.name}-metadata").write_text(json.dumps(metadata))
 

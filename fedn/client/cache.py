@@ -80,12 +80,16 @@ class Cache:
         async with self._locks.setdefault(digest, asyncio.Lock()):
             yield
 
+    def make_room(self) -> None:
+        """One more model comes: delete the oldest, now that its pages will be written to (docs/performance.md)."""
+        with self._sweeping:
+            keep_newest(self.root / "models", KEEP_MODELS - 1, besides=list(self._used))
+
     def sweep(self) -> None:
-        """Keep the newest of each kind."""
+        """Keep the newest packages."""
         if not self._sweeping.acquire(blocking=False):
             return  # another client is at it
         try:
-            keep_newest(self.root / "models", KEEP_MODELS, besides=list(self._used))
             keep_newest(self.root / "packages", KEEP_PACKAGES, besides=list(self._used))
         finally:
             self._sweeping.release()

@@ -274,9 +274,15 @@ class Tasks:
 
         async def fetch(digest: str, size: int, destination: Path) -> None:
             if command.content and digest == (command.wire_model or command.model) and not destination.exists():
-                await to_the_end(lambda: inline.to_file(command.content, digest, destination))
-            zstd = encoding_of(command).zstd
-            await self._transfers.fetch(digest, size, destination, zstd=zstd, give_up=running.is_out_of_time)
+                await to_the_end(lambda: self._lay_down(command.content, digest, destination))
+            await self._transfers.fetch(
+                digest,
+                size,
+                destination,
+                zstd=encoding_of(command).zstd,
+                give_up=running.is_out_of_time,
+                make_room=self._cache.make_room,
+            )
 
         with self._cache.using(command.package):
             await self._prepared(running, entry_point, fetch)
@@ -284,6 +290,10 @@ class Tasks:
                 limit = self._settings.max_model_bytes
                 raise ModelTooLarge(f"the model has {command.model_size} bytes; this client's limit is {limit}")
             return await self._run_prepared(running, entry_point, name, fetch)
+
+    def _lay_down(self, content: bytes, digest: str, destination: Path) -> None:
+        self._cache.make_room()
+        inline.to_file(content, digest, destination)
 
     async def _prepared(self, running: Running, entry_point: str, fetch: Fetch) -> None:
         """Package and environment, within the task's time."""

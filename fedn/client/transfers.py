@@ -54,8 +54,20 @@ class Transfers:
         self._renews = renews  # the token: one that is refused is waited out
         self._moved = 0  # bytes, for patience: a transfer that gets on is worth trying again soon
 
-    async def fetch(self, digest: str, size: int, destination: Path, *, zstd: bool = False, give_up: GiveUp) -> None:
-        """Download a blob unless it is there; ``zstd`` if its chunks may come as frames."""
+    async def fetch(
+        self,
+        digest: str,
+        size: int,
+        destination: Path,
+        *,
+        zstd: bool = False,
+        give_up: GiveUp,
+        make_room: Callable[[], None] | None = None,
+    ) -> None:
+        """Download a blob unless it is there; ``zstd`` if its chunks may come as frames.
+
+        ``make_room`` is called in a thread before its first byte is written.
+        """
         if destination.exists():
             return
 
@@ -69,6 +81,7 @@ class Transfers:
                 zstd=zstd,
                 settings=self._settings,
                 moved=self._count,
+                make_room=make_room,
             )
 
         await self._persist(attempt, give_up)

@@ -144,7 +144,8 @@ class Rounds:
                     self._tools.roster.give(client_id, task_for(round_, client_id, left))
 
     def _sweep(self) -> None:
-        """Delete what no round needs; in a thread, and before any client has its task."""
+        """Retire what no round needs; in a thread, and before any client has its task."""
+        self._tools.shelf.make_room()  # whatever the last round has retired, and not needed
         rounds = list(self._rounds.values())
         known = {round_.order.round_id for round_ in rounds}
         needed = {digest for round_ in rounds for digest in (round_.order.model, round_.order.package)}
@@ -152,7 +153,7 @@ class Rounds:
         needed |= self._tools.journal.needed()
         for digest in list(self._tools.shelf.digests()):
             if digest not in needed:
-                self._tools.shelf.delete(digest)
+                self._tools.shelf.retire(digest)
         self._tools.shelf.drop_parts(needed)  # uploads of ended rounds that were cut short
         for folded in self._tools.scratch.glob("*.sum"):  # of one that could not be published
             if folded.stem not in known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedn.storage.retired import Retired
 from fedn.storage.files import FileBlobs
 
 
@@ -13,6 +14,7 @@ class Shelf(FileBlobs):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self._retired = Retired(folder / "retired")
         self._stored = set(super().digests())
 
     def digests(self) -> Iterator[str]:
@@ -24,6 +26,17 @@ class Shelf(FileBlobs):
         """Delete the blob if it is here."""
         super().delete(digest)
         self._stored.discard(digest)
+
+    def retire(self, digest: str) -> None:
+        """Forget the blob if it is here; its file stays until there must be room for another."""
+        self._retired.take(self._path(digest))
+        if (lent := self._lent.pop(digest, None)) is not None:
+            self._retired.take(lent)
+        self._stored.discard(digest)
+
+    def make_room(self, size: int | None = None) -> None:
+        """Delete what was retired: so many bytes of it, or all."""
+        self._retired.free(size)
 
     def put(self, path: Path, digest: str) -> None:
         """Store the file unless it is here."""

@@ -22,6 +22,7 @@ from fedn.storage.blobs import Blobs
 from fedn.storage.files import LEFTOVER_S, drop_older
 from fedn.storage.folder import hold_slot, prepare
 from fedn.storage.opening import open_blobs, open_state
+from fedn.storage.retired import Retired
 from fedn.storage.state import State
 from fedn.trail.export import Export
 from fedn.trail.file import Models
@@ -39,6 +40,7 @@ class Desk:
     state: State
     blobs: Blobs
     scratch: Path  # of this process alone: a leader that was replaced may still tidy up its own
+    retired: Retired
     uploads: Path
     lock: int
     trail: Trail
@@ -60,6 +62,7 @@ class Desk:
             state=state,
             blobs=blobs,
             scratch=prepare(slot / "blobs"),
+            retired=Retired(slot / "retired"),
             uploads=uploads,
             lock=lock,
             trail=Trail(state),
@@ -163,8 +166,12 @@ class Desk:
         return int(latest["seq"]) + 1
 
     def tidy(self, keep: set[str]) -> None:
-        """Delete scratch files but those named."""
+        """Retire scratch files but those named: `make_room` deletes them."""
         self.whole.intersection_update(keep)
         for path in self.scratch.iterdir():
             if path.name not in keep:
-                path.unlink(missing_ok=True)
+                self.retired.take(path)
+
+    def make_room(self) -> None:
+        """Delete what was retired."""
+        self.retired.free()

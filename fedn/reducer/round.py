@@ -175,6 +175,7 @@ class RoundRun:
         if outcome.sum_content:
             await to_the_end(lambda: inline.to_file(outcome.sum_content, outcome.sum, out))
         elif not await asyncio.to_thread(self._desk.has, outcome.sum):
+            await to_the_end(self._desk.make_room)
             await fetch(self._find, combiner, outcome.sum, outcome.sum_size, out, self._patience())
 
     async def _keep_predictions(self, combiner: str, outcome: control.RoundOutcome) -> None:
@@ -278,11 +279,16 @@ class RoundRun:
         """
         close = self._stores.do_at_last(self._close_document, status, began, outcomes, **more)
         if status == "committed":
-            keep = {more["model"], self._plan.package}
-            await all_done(close, self._tell_end(committed=True), to_the_end(lambda: self._desk.tidy(keep)))
+            await all_done(close, self._tell_end(committed=True), to_the_end(lambda: self._tidy(more["model"])))
         else:
             await close
             await self._tell_end(committed=False)
+
+    def _tidy(self, model: str) -> None:
+        """Keep the newest model; what else there is makes room for the next round's sums, if there is one."""
+        self._desk.tidy({model, self._plan.package})
+        if not self._plan.is_followed:
+            self._desk.make_room()
 
     def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         final = {"status": status, "seconds": time.monotonic() - began, "ended": time.time()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -44,6 +45,10 @@ class Shelf(Protocol):
 
     def find(self, digest: str) -> Path | None:
         """The complete blob, if it is here."""
+        ...
+
+    def make_room(self, size: int) -> None:
+        """So many bytes come: delete what nobody needs."""
         ...
 
     def part(self, digest: str) -> Path:
@@ -165,7 +170,8 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
     async def _receive(self, start: UploadStart, requests: AsyncIterator[Step], context: Context, pace: Pace) -> None:
         try:
             path = self._shelf.part(start.digest)
-            async with PartWriter(path, digest=start.digest, size=start.size) as part:
+            room = functools.partial(self._shelf.make_room, start.size)
+            async with PartWriter(path, digest=start.digest, size=start.size, make_room=room) as part:
                 await pace.of(context.write(UploadReply(grant=UploadGrant(offset=part.length))))
                 while data := await _next_chunk(requests, pace):
                     await part.add(data)

@@ -89,18 +89,19 @@ async def download(
     zstd: bool = False,
     settings: TransferSettings = DEFAULTS,
     moved: Callable[[int], None] = _unseen,
+    make_room: Callable[[], None] | None = None,
 ) -> None:
     """One attempt to fetch a blob of ``size`` bytes; ``destination`` appears when it is complete and verified.
 
     With ``zstd`` its chunks may come as frames. The file is not synced, since it can be fetched again: who finds it
     after a restart checks it first. What an attempt got rests in ``<destination>.part``, and the next one goes on from
-    there. ``moved`` is told the bytes of each chunk that came in. Raises TransferFailed and its kinds or
-    CombinerUnreachable (try again: `until_done`), or the refusal; BadInput if the other end's blob has another size;
-    FolderUnusable, DiskFull.
+    there. ``moved`` is told the bytes of each chunk that came in; ``make_room`` is called in a thread before the first
+    is written. Raises TransferFailed and its kinds or CombinerUnreachable (try again: `until_done`), or the refusal;
+    BadInput if the other end's blob has another size; FolderUnusable, DiskFull.
     """
     part_path = destination.with_name(destination.name + ".part")
     try:
-        async with PartWriter(part_path, digest=digests.checked(digest), size=size) as part:
+        async with PartWriter(part_path, digest=digests.checked(digest), size=size, make_room=make_room) as part:
             await _fetch(channel, part, digest=digest, size=size, zstd=zstd, settings=settings, moved=moved)
             await part.finish()
         part_path.replace(destination)

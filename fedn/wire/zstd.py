@@ -65,7 +65,7 @@ async def outgoing(path: Path, *, offset: int, chunk_bytes: int, zstd: bool) -> 
         loop = asyncio.get_running_loop()
         before: tuple[int, asyncio.Future[bytes]] | None = None
         async for chunk in data:
-            making = loop.run_in_executor(None, message_of, chunk)
+            making = loop.run_in_executor(None, message_of, bytes(chunk))
             if before is not None:
                 yield before[0], await before[1]
             before = len(chunk), making

@@ -35,6 +35,7 @@ class Fold:
         schema, wire = self.round.schema, self.round.order.encoding.dtype
         if schema is None:
             raise RoundFailed("the round was not staged")
+        self.tools.shelf.make_room()
         contributions = [self._contribution(answer, schema, wire) for answer in self.round.accepted()]
         return fold(contributions, out, schema=schema, wire=wire, threads=self.tools.threads)
 

@@ -47,6 +47,8 @@ class Stage:
         self.round.schema, self.round.update_schema = model.schema, narrowed(model.schema, dtype)
         if not self.tools.journal.begin(self.round.order):
             self.sweep()  # else clients may have uploaded for it what the journal does not have yet
+            if self.round.order.kind != "train":
+                self.tools.shelf.make_room()  # no updates will come in the place of what is retired
         if self.round.update_schema != model.schema:
             known = self.round.wire_model
             if known is None or self.tools.shelf.find(known.digest) is None:
