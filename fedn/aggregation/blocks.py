@@ -123,6 +123,12 @@ class Source:
                 read_exactly(descriptor, data[begin : begin + size], self._data_start + offset)
         return data.view(dtype)
 
+    def place(self, block: Block) -> tuple[Path, int] | None:
+        """The file, and where in it the block's elements begin, if they are in one piece."""
+        spans = iter(self._spans(block, DTYPES[self.dtype(block)].itemsize))
+        _, offset, _ = next(spans)
+        return None if next(spans, None) else (self._path, self._data_start + offset)
+
     def _spans(self, block: Block, width: int) -> Iterator[tuple[int, int, int]]:
         """Contiguous parts: where they begin in the block and in the file's data, and how long; bytes."""
         layout = self._layout

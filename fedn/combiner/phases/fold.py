@@ -36,7 +36,8 @@ class Fold:
         if schema is None:
             raise RoundFailed("the round was not staged")
         contributions = [self._contribution(answer, schema, wire) for answer in self.round.accepted()]
-        return fold(contributions, out, schema=schema, wire=wire, threads=self.tools.threads)
+        threads, kernel = self.tools.threads, self.tools.kernel
+        return fold(contributions, out, schema=schema, wire=wire, threads=threads, kernel=kernel)
 
     def _contribution(self, answer: Answer, schema: Schema, wire: str) -> Contribution:
         path = self.tools.shelf.find(answer.update)
