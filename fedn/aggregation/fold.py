@@ -6,15 +6,15 @@ no rounding at all, so their order, their grouping and the number of threads can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each
+from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each, threads_or_cores
 from fedn.aggregation.exact import Accumulator, Expansion
-from fedn.aggregation.kernel import Kernel, KernelSums, Piece
+from fedn.aggregation.kernel import FILES_AT_ONCE, Kernel, KernelSums, Piece
 from fedn.aggregation.plan import Plan
 from fedn.aggregation.ranges import Ranges, scan
 from fedn.aggregation.sum_writer import SumWriter, writing_sum
@@ -26,6 +26,7 @@ from fedn.model.schema import Schema
 
 MOST_CONTRIBUTIONS = 2**20
 _BLOCK = 2 * BLOCK  # elements: with fewer, threads wait for the interpreter; with more, for memory
+_FILES = 32  # that all threads of a fold have open at once: a combiner's descriptors are for its clients
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +83,13 @@ def fold(
     sources = [(Source(each.model, layout, wire=wire), each.weight) for each in contributions]
     blocks = list(layout.blocks(by_dtype=lambda dtype: plan.block_size(dtype, block)))
     with writing_sum(out, layout) as writer:
-        for_each(blocks, lambda: _Folder(sources, plan, writer, block, kernel).fold, threads=threads)
+
+        def worker() -> Callable[[Block], None]:
+            files = min(FILES_AT_ONCE, max(1, _FILES // threads_or_cores(threads)))
+            compiled = KernelSums(kernel, block, files=files) if kernel else None
+            return _Folder(sources, plan, writer, block, compiled).fold
+
+        for_each(blocks, worker, threads=threads)
     return weight
 
 
@@ -108,12 +115,12 @@ class _Folder:
         plan: Plan,
         writer: SumWriter,
         size: int,
-        kernel: Kernel | None,
+        compiled: KernelSums | None,
     ) -> None:
         self._sources = sources
         self._plan = plan
         self._writer = writer
-        self._compiled = KernelSums(kernel, size) if kernel else None
+        self._compiled = compiled
         self._data = np.empty(8 * size, np.uint8)
         self._terms = np.empty(size)
         self._scratch = np.empty(size)

@@ -22,7 +22,7 @@ from fedn.aggregation.exact import Elements, Expansion, Floats, anchor, finished
 from fedn.errors import ModelInvalid
 
 LIBRARY = Path(__file__).with_name("libkernel.so")
-FILES_AT_ONCE = 16  # open in each thread, and a chunk of each in the cache
+FILES_AT_ONCE = 16  # of which a chunk is in the cache
 _INTERFACE = 1  # what `fedn_kernel` says of a library that fits this module
 _DTYPES = {"F32": 0, "BF16": 1, "F16": 2}
 _ENDED = -1
@@ -75,14 +75,16 @@ class Kernel:
     ) -> int:
         """Sum pieces to the swept limbs of every sum, in ``rows``; returns how many elements are put in ``loose``.
 
-        Rows are those of the anchored levels and the plain one. Raises ModelInvalid, OSError.
+        Rows are those of the anchored levels and the plain one. A `chunk` of ``scratch`` is for each file that is
+        open at once. Raises ModelInvalid, OSError.
         """
         addresses = (ctypes.c_void_p * len(rows))(*(row.ctypes.data for row in rows))
         bases = (ctypes.c_double * len(anchors))(*anchors)
         places = scratch.ctypes.data, loose.ctypes.data
         found = 0
-        for start in range(0, len(pieces), FILES_AT_ONCE):
-            group = pieces[start : start + FILES_AT_ONCE]
+        at_once = len(scratch) // self.chunk
+        for start in range(0, len(pieces), at_once):
+            group = pieces[start : start + at_once]
             begins, ends = start == 0, start + len(group) == len(pieces)
             with _opened(group) as files:
                 offsets = (ctypes.c_int64 * len(group))(*(piece.offset for piece in group))
@@ -97,14 +99,17 @@ class Kernel:
 
 
 class KernelSums:
-    """Sums of up to ``size`` elements with a kernel; its memory is used again for every block."""
+    """Sums of up to ``size`` elements with a kernel; its memory is used again for every block.
 
-    def __init__(self, kernel: Kernel, size: int) -> None:
+    It has as many ``files`` open at once.
+    """
+
+    def __init__(self, kernel: Kernel, size: int, *, files: int = FILES_AT_ONCE) -> None:
         self._kernel = kernel
         self._size = size
         self._rows: list[Floats] = []
         self._loose = np.empty(size, np.int64)
-        self._scratch = np.empty(FILES_AT_ONCE * kernel.chunk, np.uint8)
+        self._scratch = np.empty(files * kernel.chunk, np.uint8)
         self.knows = kernel.knows
 
     def fold(self, pieces: Sequence[Piece], size: int, grids: Sequence[int], *, dtype: str) -> Expansion:

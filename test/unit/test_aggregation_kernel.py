@@ -64,11 +64,11 @@ def test_a_fold_has_the_bytes_that_numpy_writes(
 
 def test_more_updates_than_files_are_open_at_once_have_the_same_bytes(tmp_path: Path, kernel: Kernel | None) -> None:
     few = updates(tmp_path, "F32", size=1000, count=3, spread=(-20, 3))
-    for count in (FILES_AT_ONCE, FILES_AT_ONCE + 1, 3 * FILES_AT_ONCE):
+    for count, threads in ((FILES_AT_ONCE, 1), (FILES_AT_ONCE + 1, 1), (3 * FILES_AT_ONCE, 2), (5, 40)):
         checked = (few * count)[:count]
         fold(checked, tmp_path / "numpy")
         before = set(Path("/proc/self/fd").iterdir())
-        fold(checked, tmp_path / "sums", kernel=kernel)
+        fold(checked, tmp_path / "sums", kernel=kernel, threads=threads, block=100)
         assert set(Path("/proc/self/fd").iterdir()) == before
         assert (tmp_path / "sums").read_bytes() == (tmp_path / "numpy").read_bytes()
 
