@@ -19,7 +19,11 @@ RUN printf '%s\n' \
     && for role in reducer combiner client; do python needs.py $role > $role.txt; done
 
 FROM tools AS wheel
-COPY README.md LICENSE ./
+# for the compiled fold, and only here; without a Debian mirror numpy folds, unless FEDN_REQUIRE_KERNEL=1
+ARG FEDN_REQUIRE_KERNEL=
+RUN (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev) || echo "no compiler" >&2; \
+    rm -rf /var/lib/apt/lists/*
+COPY README.md LICENSE hatch_build.py ./
 COPY fedn/ fedn/
 RUN pip wheel --no-deps --wheel-dir /wheels .
 

@@ -14,12 +14,14 @@ help: ## list the targets
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "FEDn needs Python 3.11 or newer; set PYTHON=…"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.run: pyproject.toml constraints.txt | .venv/bin/python
+BUILT_FROM := pyproject.toml constraints.txt hatch_build.py fedn/aggregation/kernel.c
+
+.venv/.run: $(BUILT_FROM) | .venv/bin/python
 	@echo "Installing FEDn into .venv …"
 	@$(PIP) -e '.[reducer,combiner,client,sklearn]'
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
+.venv/.dev: $(BUILT_FROM) | .venv/bin/python
 	@echo "Installing FEDn and its development tools into .venv …"
 	@$(PIP) -e '.[dev]'
 	@touch $@ .venv/.run

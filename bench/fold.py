@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ import numpy as np
 from bench.anonymous import peak
 from bench.command import command
 from bench.figure import Figure
+from fedn.aggregation.agreement import load
 from fedn.aggregation.fold import Contribution, check_update, fold
+from fedn.aggregation.kernel import Kernel
 from fedn.aggregation.mean import mean
 from fedn.aggregation.ranges import scan
 from fedn.aggregation.sums import open_sum
@@ -33,14 +36,30 @@ def run(*, updates: int = UPDATES, elements: int = ELEMENTS, runs: int = RUNS) -
         checked = [Contribution(m, 100 + i, check_update(m, models[0].schema)) for i, m in enumerate(models)]
         size = sum(model.schema.nbytes for model in models) / 1e9
         scanning = _median(runs, lambda: [scan(model) for model in models])
+        kernel, how = _kernel()
         with peak(every_s=0.002) as memory:  # by itself: the watch takes the interpreter from the folding threads
-            fold(checked, folder / "out")
-        folding = _median(runs, lambda: fold(checked, folder / "out"))
-        copying = _copy_rate(models[0].schema.nbytes, runs) / 1e9
+            fold(checked, folder / "out", kernel=kernel)
+        with _copying(models[0].schema.nbytes) as copy:
+            folding, by_numpy, copied = _medians(
+                runs,
+                lambda: fold(checked, folder / "out", kernel=kernel),
+                lambda: fold(checked, folder / "out"),
+                copy,
+                before=lambda: (folder / "out").unlink(missing_ok=True),  # a round replaces no older sums
+            )
+        copying = 2 * models[0].schema.nbytes / 1e9 / copied
         updates_of = f"{updates} updates of {models[0].size / 1e6:.0f} MB"
         return [
             Figure(f"scan of {updates_of}", size / scanning, "GB/s", note="one thread"),
-            Figure(f"fold of {updates_of}", size / folding, "GB/s", 2.5, more_is_better=True, note=f"{folding:.3f} s"),
+            Figure(
+                f"fold of {updates_of}",
+                size / folding,
+                "GB/s",
+                2.5,
+                more_is_better=True,
+                note=f"{how}, {folding:.3f} s",
+            ),
+            Figure("the same with numpy", size / by_numpy, "GB/s", note=f"in turns, {by_numpy:.3f} s"),
             Figure(
                 "fold, of a memory copy",
                 100 * size / folding / copying,
@@ -54,12 +73,20 @@ def run(*, updates: int = UPDATES, elements: int = ELEMENTS, runs: int = RUNS) -
         ]
 
 
-def _copy_rate(size: int, runs: int) -> float:
-    """Bytes per second that two threads read when each copies an array of this size into one of its own."""
+def _kernel() -> tuple[Kernel | None, str]:
+    """What a combiner folds with here, and its name."""
+    try:
+        return load(), "compiled"
+    except ImportError:
+        return None, "numpy"
+
+
+@contextmanager
+def _copying(size: int) -> Iterator[Callable[[], object]]:
+    """Two threads, each of which copies an array of this size into one of its own."""
     arrays = [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(2)]
     with ThreadPoolExecutor(len(arrays)) as threads:
-        seconds = _median(runs, lambda: list(threads.map(lambda pair: np.copyto(pair[1], pair[0]), arrays)))
-    return len(arrays) * size / seconds
+        yield lambda: list(threads.map(lambda pair: np.copyto(pair[1], pair[0]), arrays))
 
 
 def _of_mean(folder: Path, checked: list[Contribution], runs: int) -> list[Figure]:
@@ -87,12 +114,19 @@ def _update(folder: Path, number: int, elements: int) -> ModelFile:
 
 def _median(runs: int, work: Callable[[], object]) -> float:
     """Seconds that it takes."""
-    seconds = []
+    return _medians(runs, work)[0]
+
+
+def _medians(runs: int, *works: Callable[[], object], before: Callable[[], object] = lambda: None) -> list[float]:
+    """Seconds that each takes, in turns: what disturbs one of them disturbs all."""
+    seconds: list[list[float]] = [[] for _ in works]
     for _ in range(runs):
-        begin = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
+        for work, its in zip(works, seconds, strict=True):
+            before()
+            begin = time.perf_counter()
+            work()
+            its.append(time.perf_counter() - begin)
+    return [statistics.median(its) for its in seconds]
 
 
 if __name__ == "__main__":

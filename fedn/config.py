@@ -216,6 +216,13 @@ class CombinerSettings(Settings):
     threads: int | None = field(
         default=None, metadata=rules("Threads that fold models; else one per CPU.", min=1, max=1024)
     )
+    kernel: str = field(
+        default="compiled",
+        metadata=rules(
+            "What folds models: compiled code where this installation has it, or numpy; to the same bits.",
+            choices=("compiled", "numpy"),
+        ),
+    )
     log_level: str = field(default="info", metadata=LOG_LEVEL)
     ready_file: Path | None = field(default=None, metadata=READY_FILE)
     auth_token: str | None = secret("Network token: lets clients in.", shared=FOR_MEMBERS)

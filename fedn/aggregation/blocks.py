@@ -8,6 +8,7 @@ canonical file the bytes of a block are contiguous, so it takes one positioned r
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -123,6 +124,12 @@ class Source:
                 read_exactly(descriptor, data[begin : begin + size], self._data_start + offset)
         return data.view(dtype)
 
+    def place(self, block: Block) -> tuple[Path, int] | None:
+        """The file, and where in it the block's elements begin, if they are in one piece."""
+        spans = iter(self._spans(block, DTYPES[self.dtype(block)].itemsize))
+        _, offset, _ = next(spans)
+        return None if next(spans, None) else (self._path, self._data_start + offset)
+
     def _spans(self, block: Block, width: int) -> Iterator[tuple[int, int, int]]:
         """Contiguous parts: where they begin in the block and in the file's data, and how long; bytes."""
         layout = self._layout
@@ -159,22 +166,33 @@ def write_exactly(descriptor: int, data: npt.NDArray[np.uint8], offset: int) -> 
         done += os.pwrite(descriptor, view[done:], offset + done)
 
 
+def threads_or_cores(threads: int | None) -> int:
+    """How many threads: one per usable core if None."""
+    return threads if threads is not None else len(os.sched_getaffinity(0))
+
+
 def for_each(blocks: Sequence[Block], worker: Callable[[], Callable[[Block], None]], *, threads: int | None) -> None:
     """Run every block through the function that ``worker`` makes: one of its own for each thread.
 
+    A thread takes the next block when it is done with one, so none waits for another that the machine holds up.
     ``threads`` is one per usable core if None. The first exception is raised when all threads have ended.
     """
-    wanted = threads if threads is not None else len(os.sched_getaffinity(0))
-    wanted = max(1, min(wanted, len(blocks)))
+    wanted = max(1, min(threads_or_cores(threads), len(blocks)))
 
-    def strip(number: int) -> None:
+    left = deque(blocks)
+
+    def work() -> None:
         step = worker()
-        for block in blocks[number::wanted]:
+        while True:
+            try:
+                block = left.popleft()
+            except IndexError:
+                return
             step(block)
 
     if wanted == 1:
-        strip(0)
+        work()
         return
     with ThreadPoolExecutor(wanted, thread_name_prefix="fold") as pool:
-        for ended in [pool.submit(strip, number) for number in range(wanted)]:
+        for ended in [pool.submit(work) for _ in range(wanted)]:
             ended.result()

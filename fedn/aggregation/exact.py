@@ -35,6 +35,8 @@ import numpy.typing as npt
 Floats: TypeAlias = npt.NDArray[np.float64]
 Elements: TypeAlias = npt.NDArray[np.int64]
 
+Expansion: TypeAlias = tuple[Floats, Elements, Floats]  # heads; elements of tails, and the tails
+
 MOST_TERMS = 2**22
 
 
@@ -68,7 +70,7 @@ class Accumulator:
         self._used = size
         self._grids = grids
         for row, grid in zip(self._rows, grids, strict=False):
-            row[:size] = _anchor(grid)
+            row[:size] = anchor(grid)
         self._rows[len(grids)][:size] = 0.0
 
     def add(self, terms: Floats) -> None:
@@ -82,19 +84,20 @@ class Accumulator:
         plain = self._rows[len(self._grids)][: self._used]
         np.add(plain, terms, out=plain)
 
-    def result(self) -> tuple[Floats, Elements, Floats]:
+    def result(self) -> Expansion:
         """The expansion of every sum, as `expand` gives it; the heads may be this accumulator's memory."""
         limbs = [row[: self._used] for row in self._rows[: len(self._grids) + 1]]
         for limb, grid in zip(limbs, self._grids, strict=False):
-            np.subtract(limb, _anchor(grid), out=limb)
+            np.subtract(limb, anchor(grid), out=limb)
         total, spare, other = limbs[-1], self._spare[: self._used], self._other[: self._used]
         for level in reversed(range(len(self._grids))):
             two_sum_in_place(limbs[level], total, spare, other)
             limbs[level + 1], total, spare = total, spare, limbs[level]
-        return _finished([total, *limbs[1:]])
+        return finished([total, *limbs[1:]])
 
 
-def _anchor(grid: int) -> float:
+def anchor(grid: int) -> float:
+    """C, where the accumulator of a level starts."""
     return 1.5 * 2.0 ** (52 + grid)
 
 
@@ -131,20 +134,21 @@ def _high_half(x: Any) -> Any:
     return shifted - (shifted - x)
 
 
-def expand(limbs: Sequence[Floats]) -> tuple[Floats, Elements, Floats]:
+def expand(limbs: Sequence[Floats]) -> Expansion:
     """The canonical expansion of Σ limbs: heads; and of the few elements that need more, element and tail.
 
     The tails are in the order of their elements, and of one element the larger first; none is zero.
     """
-    return _finished(_sweep(limbs))
+    return finished(_sweep(limbs))
 
 
-def _finished(swept: Sequence[Floats]) -> tuple[Floats, Elements, Floats]:
-    """The expansion of swept limbs. Most elements have nothing but a head by now; only the others go on."""
+def finished(swept: Sequence[Floats], loose: Elements | None = None) -> Expansion:
+    """The expansion of swept limbs. Most elements have nothing but a head by now; only the ``loose`` others go on."""
     head = swept[0]
     if len(swept) == 1:
         return head, np.empty(0, np.int64), np.empty(0)
-    loose = np.flatnonzero(np.logical_or.reduce([limb != 0 for limb in swept[1:]]))
+    if loose is None:
+        loose = np.flatnonzero(np.logical_or.reduce([limb != 0 for limb in swept[1:]]))
     rest = [limb[loose] for limb in swept]
     parts = []
     while rest:

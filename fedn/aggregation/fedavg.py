@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedn.aggregation.fold import Contribution, fold
+from fedn.aggregation.kernel import Kernel
 from fedn.aggregation.mean import mean
 from fedn.aggregation.sums import open_sum
 from fedn.model.schema import Schema
 
 
 def fedavg(
-    contributions: Sequence[Contribution], *, schema: Schema, out: Path, wire: str = "F32", threads: int | None = None
+    contributions: Sequence[Contribution],
+    *,
+    schema: Schema,
+    out: Path,
+    wire: str = "F32",
+    threads: int | None = None,
+    kernel: Kernel | None = None,
 ) -> str:
     """Write Σ w·x / Σ w to ``out`` as a canonical model (McMahan et al. 2017, algorithm 1); returns its sha256.
 
@@ -35,5 +42,5 @@ def fedavg(
     """
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         sums = Path(folder) / "sums"
-        weight = fold(contributions, sums, schema=schema, wire=wire, threads=threads)
+        weight = fold(contributions, sums, schema=schema, wire=wire, threads=threads, kernel=kernel)
         return mean([open_sum(sums, schema)], weight=weight, schema=schema, out=out, threads=threads)

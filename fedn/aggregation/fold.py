@@ -6,14 +6,15 @@ no rounding at all, so their order, their grouping and the number of threads can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each
-from fedn.aggregation.exact import Accumulator
+from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each, threads_or_cores
+from fedn.aggregation.exact import Accumulator, Expansion
+from fedn.aggregation.kernel import FILES_AT_ONCE, Kernel, KernelSums, Piece
 from fedn.aggregation.plan import Plan
 from fedn.aggregation.ranges import Ranges, scan
 from fedn.aggregation.sum_writer import SumWriter, writing_sum
@@ -25,6 +26,7 @@ from fedn.model.schema import Schema
 
 MOST_CONTRIBUTIONS = 2**20
 _BLOCK = 2 * BLOCK  # elements: with fewer, threads wait for the interpreter; with more, for memory
+_FILES = 32  # that all threads of a fold have open at once: a combiner's descriptors are for its clients
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,13 +67,15 @@ def fold(
     wire: str = "F32",
     threads: int | None = None,
     block: int = _BLOCK,
+    kernel: Kernel | None = None,
 ) -> int:
     """Write the exact Σ w·x as a combiner model to ``out``; returns Σ w.
 
     The global model's ``schema`` (without: the updates' own) has F32 where they have ``wire``: a 16-bit float is exact
     in float64, so the sum is as exact. Equal contributions in any order give equal bytes, whatever ``threads`` (one
-    per core if None) and ``block`` (elements at a time). Memory does not grow with their number or size. Raises
-    QuorumNotMet for no contribution, SchemaMismatch, BadNumExamples; then nothing is left at ``out``.
+    per core if None), ``block`` (elements at a time) and ``kernel`` (`fedn.aggregation.agreement.load`; None is numpy).
+    Memory does not grow with their number or size. Raises QuorumNotMet for no contribution, SchemaMismatch,
+    BadNumExamples; then nothing is left at ``out``.
     """
     weight = _checked_weight(contributions, schema and narrowed(schema, wire))
     layout = Layout(schema or contributions[0].model.schema)
@@ -79,7 +83,13 @@ def fold(
     sources = [(Source(each.model, layout, wire=wire), each.weight) for each in contributions]
     blocks = list(layout.blocks(by_dtype=lambda dtype: plan.block_size(dtype, block)))
     with writing_sum(out, layout) as writer:
-        for_each(blocks, lambda: _Folder(sources, plan, writer, block).fold, threads=threads)
+
+        def worker() -> Callable[[Block], None]:
+            files = min(FILES_AT_ONCE, max(1, _FILES // threads_or_cores(threads)))
+            compiled = KernelSums(kernel, block, files=files) if kernel else None
+            return _Folder(sources, plan, writer, block, compiled).fold
+
+        for_each(blocks, worker, threads=threads)
     return weight
 
 
@@ -99,10 +109,18 @@ def _checked_weight(contributions: Sequence[Contribution], schema: Schema | None
 class _Folder:
     """One thread's part of a fold, with memory of its own."""
 
-    def __init__(self, sources: Sequence[tuple[Source, int]], plan: Plan, writer: SumWriter, size: int) -> None:
+    def __init__(
+        self,
+        sources: Sequence[tuple[Source, int]],
+        plan: Plan,
+        writer: SumWriter,
+        size: int,
+        compiled: KernelSums | None,
+    ) -> None:
         self._sources = sources
         self._plan = plan
         self._writer = writer
+        self._compiled = compiled
         self._data = np.empty(8 * size, np.uint8)
         self._terms = np.empty(size)
         self._scratch = np.empty(size)
@@ -110,12 +128,26 @@ class _Folder:
 
     def fold(self, block: Block) -> None:
         """Sum the block over all contributions and write it."""
+        levels = self._plan.levels(block.dtype, block.first, block.last)
+        self._writer.put(block, *(self._with_kernel(block, levels) or self._with_numpy(block, levels)))
+
+    def _with_kernel(self, block: Block, levels: tuple[int, ...]) -> Expansion | None:
+        """None if there is no kernel, or it cannot do it: another dtype, or a file with the block in many pieces."""
+        dtype = self._sources[0][0].dtype(block)
+        if self._compiled is None or not self._compiled.knows(dtype):
+            return None
+        pieces = [Piece(*place, weight) for source, weight in self._sources if (place := source.place(block))]
+        if len(pieces) < len(self._sources):
+            return None
+        return self._compiled.fold(pieces, len(block), levels, dtype=dtype)
+
+    def _with_numpy(self, block: Block, levels: tuple[int, ...]) -> Expansion:
         size = len(block)
         top = self._plan.top(block.first, block.last)
-        self._sums.begin(size, self._plan.levels(block.dtype, block.first, block.last))
+        self._sums.begin(size, levels)
         terms, scratch = self._terms[:size], self._scratch[:size]
         for source, weight in self._sources:
             values = source.read(block, self._data)
             for term in terms_of(values, weight, dtype=source.dtype(block), top=top, out=terms, scratch=scratch):
                 self._sums.add(term)
-        self._writer.put(block, *self._sums.result())
+        return self._sums.result()

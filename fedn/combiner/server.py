@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from fedn.aggregation import agreement
+from fedn.aggregation.kernel import Kernel
 from fedn.combiner.announce import announce
 from fedn.combiner.attach import CombinerService
 from fedn.combiner.control import ControlService
@@ -70,6 +72,20 @@ def reachable_name(host: str) -> str:
     return socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
 
 
+def kernel_of(settings: CombinerSettings) -> Kernel | None:
+    """What folds, and the log says it; None is numpy."""
+    if settings.kernel == "numpy":
+        log.info("models are folded with numpy, as the settings say")
+        return None
+    try:
+        kernel = agreement.load()
+    except ImportError as error:
+        log.info("models are folded with numpy: there is no compiled kernel (%s)", error)
+        return None
+    log.info("models are folded with the compiled kernel")
+    return kernel
+
+
 class Combiner:
     """One combiner: everything of the picture above, wired."""
 
@@ -96,6 +112,7 @@ class Combiner:
             clock=clock,
             reconnect_grace_s=settings.reconnect_grace_s,
             threads=settings.threads,
+            kernel=kernel_of(settings),
         )
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)

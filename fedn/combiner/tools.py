@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedn.aggregation.kernel import Kernel
 from fedn.combiner.journal import Journal
 from fedn.combiner.roster import Roster
 from fedn.combiner.shelf import Shelf
@@ -22,3 +23,4 @@ class Tools:
     clock: Callable[[], float]
     reconnect_grace_s: float
     threads: int | None
+    kernel: Kernel | None  # with numpy if None

@@ -1,7 +1,8 @@
-"""Real embedded stores, and the reducer's application over them, for the unit tests."""
+"""Real embedded stores, the reducer's application over them, and both ways to fold, for the unit tests."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,23 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from fedn.aggregation.agreement import load
+from fedn.aggregation.kernel import LIBRARY, Kernel
 from fedn.config import ReducerSettings
 from fedn.reducer.app import create_app
 from fedn.reducer.desk import Desk
 from fedn.reducer.engine import Engine
 from fedn.storage.sqlite import SqliteState
 from test.unit.api_bench import LIMIT
+
+# Without a compiler there is one implementation, and one is tested; a build that requires both is told by an error.
+IMPLEMENTATIONS = ["numpy", "compiled"] if LIBRARY.exists() or os.environ.get("FEDN_REQUIRE_KERNEL") else ["numpy"]
+
+
+@pytest.fixture(scope="session", params=IMPLEMENTATIONS)
+def kernel(request: pytest.FixtureRequest) -> Kernel | None:
+    """What a fold computes with: None is numpy."""
+    return load() if request.param == "compiled" else None
 
 
 @pytest.fixture

@@ -168,7 +168,8 @@ def test_nothing_private_goes_into_a_build() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert rules[0] == "*"
     assert {rule for rule in rules if rule.startswith("!")} == {
-        "!pyproject.toml", "!constraints.txt", "!README.md", "!LICENSE", "!fedn", "!test", "!test/*/requirements.txt"
+        "!pyproject.toml", "!constraints.txt", "!README.md", "!LICENSE", "!hatch_build.py", "!fedn",
+        "!test", "!test/*/requirements.txt",
     }  # fmt: skip
     assert rules.index("!test") < rules.index("test/*/*") < rules.index("!test/*/requirements.txt")
 

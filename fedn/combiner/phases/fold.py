@@ -37,7 +37,8 @@ class Fold:
             raise RoundFailed("the round was not staged")
         self.tools.shelf.make_room()
         contributions = [self._contribution(answer, schema, wire) for answer in self.round.accepted()]
-        return fold(contributions, out, schema=schema, wire=wire, threads=self.tools.threads)
+        threads, kernel = self.tools.threads, self.tools.kernel
+        return fold(contributions, out, schema=schema, wire=wire, threads=threads, kernel=kernel)
 
     def _contribution(self, answer: Answer, schema: Schema, wire: str) -> Contribution:
         path = self.tools.shelf.find(answer.update)
