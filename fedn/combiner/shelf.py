@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedn.storage.retired import Retired
 from fedn.storage.files import FileBlobs
+from fedn.storage.retired import Retired
 
 
 class Shelf(FileBlobs):

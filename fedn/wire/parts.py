@@ -31,9 +31,7 @@ class PartWriter:
     called there before the first of them is written. Disk errors are raised as OSError.
     """
 
-    def __init__(
-        self, path: Path, *, digest: str, size: int, make_room: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, digest: str, size: int, make_room: Callable[[], None] | None = None) -> None:
         self._path = path
         self._make_room = make_room
         self._digest = digest
