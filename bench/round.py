@@ -1,9 +1,9 @@
 """A round of N clients × M MB through one combiner, all checks on, beside what its bytes alone cost in the same run.
 
 Reducer, combiner and every client are processes of their own; the clients are the real ones but for the subprocess of
-their entry point. There is no training: each client writes its update once, and changes the last element of it for each
-round, as the peers' clients hand back what they hold in memory. A round's time is from one record of the trail to the next:
-model down to the combiner, down to the clients, updates up, folded, fetched, averaged, recorded.
+their entry point. There is no training: each client writes its update once, and changes the last element of it for
+each round, as the peers' clients hand back what they hold in memory. A round's time is from one record of the trail to
+the next: model down to the combiner, down to the clients, updates up, folded, fetched, averaged, recorded.
 
 `floor`: the bytes between combiner and clients alone (bench/floor.py), raw, and with one hash and one file per end; the
 lower of all clients at once and three at once. Taken before and after the rounds.
