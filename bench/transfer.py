@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from bench.command import command
 from bench.figure import Figure, of_samples
+from fedn.combiner.shelf import Shelf
 from fedn.storage.files import FileBlobs
 from fedn.wire.admission import Admission
 from fedn.wire.blobs import BlobService
@@ -125,7 +126,7 @@ def _start(context: SpawnContext, stack: ExitStack, role: Callable[..., None], a
 
 def _serve(parent: Connection, folder: Path) -> None:
     async def serve() -> None:
-        service = BlobService(FileBlobs(folder), admission=Admission(AT_ONCE), check=_allow, settings=DEFAULTS)
+        service = BlobService(Shelf(folder), admission=Admission(AT_ONCE), check=_allow, settings=DEFAULTS)
         server = new_server()
         add_blobs(service, server)
         parent.send(await listen(server, "127.0.0.1", 0))
