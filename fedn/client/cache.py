@@ -81,9 +81,9 @@ class Cache:
             yield
 
     def make_room(self) -> None:
-        """One more model comes: delete the oldest, now that its pages will be written to (docs/performance.md)."""
+        """A model begins to come: delete the oldest, now that its pages will be written to (docs/performance.md)."""
         with self._sweeping:
-            keep_newest(self.root / "models", KEEP_MODELS - 1, besides=list(self._used))
+            keep_newest(self.root / "models", KEEP_MODELS, besides=list(self._used))
 
     def sweep(self) -> None:
         """Keep the newest packages."""

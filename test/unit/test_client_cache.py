@@ -46,6 +46,16 @@ def test_what_a_task_uses_is_not_swept(tmp_path: Path) -> None:
     assert names(tmp_path / "packages") == ["c", "c.tar", "d", "d.tar"]
 
 
+def test_a_model_that_begins_to_come_takes_the_place_of_the_oldest_that_nobody_uses(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for age, name in ((40, "used"), (30, "old"), (20, "last"), (10, "last.wide"), (1, "new.part")):
+        aged(tmp_path / "models" / name, age)
+    with cache.using("used"), cache.using("new"):
+        cache.make_room()
+        cache.make_room()
+    assert names(tmp_path / "models") == ["last", "last.wide", "new.part", "used"]
+
+
 def test_the_present_task_is_kept_where_the_clock_went_back_and_it_looks_old(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     for task in ("present", "a", "b", "c", "d", "e"):
