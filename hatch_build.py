@@ -44,10 +44,11 @@ def compiled(source: Path, library: Path) -> str | None:
     command = [*shlex.split(os.environ.get("CC", "").strip() or "cc"), *OPTIONS, "-o", str(part), str(source)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            return f"{shlex.join(command)} ended with {done.returncode}\n{done.stderr.strip()}"
+        part.replace(library)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    if done.returncode:
+    finally:
         part.unlink(missing_ok=True)
-        return f"{shlex.join(command)} ended with {done.returncode}\n{done.stderr.strip()}"
-    part.replace(library)
     return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fedn.aggregation.exact import Accumulator, Expansion, grids_of_levels
 from fedn.aggregation.kernel import LIBRARY, Kernel, KernelSums, Piece
 from fedn.aggregation.ranges import FLOATS
 from fedn.aggregation.terms import MOST_PIECES, WEIGHT_BITS, terms_of
+from fedn.errors import ModelInvalid
 from fedn.model.schema import DTYPES
 
 _WEIGHTS = (1, 3, 2**29 - 1)
@@ -29,7 +30,7 @@ def load(path: Path = LIBRARY) -> Kernel:
     kernel = Kernel(path)
     try:
         agrees = _agrees(kernel)
-    except OSError as error:
+    except (OSError, ModelInvalid) as error:
         raise ImportError(f"{path} cannot be tried: {error}") from None
     if not agrees:
         raise ImportError(f"{path} does not give the sums that numpy gives")
@@ -62,20 +63,18 @@ def _of_every_kind(dtype: str, seed: int) -> npt.NDArray[Any]:
 
 def _by_kernel(kernel: Kernel, values: list[npt.NDArray[Any]], grids: tuple[int, ...], dtype: str) -> Expansion:
     sums = KernelSums(kernel, _ELEMENTS)
-    with _in_memory(values) as path:
+    with _in_a_file(values) as path:
         pieces = [Piece(path, values[0].nbytes * place, weight) for place, weight in enumerate(_WEIGHTS)]
         return sums.fold(pieces, _ELEMENTS, grids, dtype=dtype)
 
 
 @contextmanager
-def _in_memory(values: list[npt.NDArray[Any]]) -> Iterator[Path]:
-    """A file of the arrays, one after the other, that needs no folder."""
-    file = os.memfd_create("fedn")
-    try:
-        os.write(file, b"".join(array.tobytes() for array in values))
-        yield Path(f"/proc/self/fd/{file}")
-    finally:
-        os.close(file)
+def _in_a_file(values: list[npt.NDArray[Any]]) -> Iterator[Path]:
+    """A file of the arrays, one after the other, that has no name."""
+    with TemporaryFile() as file:
+        file.write(b"".join(array.tobytes() for array in values))
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")
 
 
 def _by_numpy(values: list[npt.NDArray[Any]], grids: tuple[int, ...], dtype: str) -> Expansion:

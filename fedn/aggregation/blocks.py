@@ -188,7 +188,11 @@ def for_each(blocks: Sequence[Block], worker: Callable[[], Callable[[Block], Non
                 block = left.popleft()
             except IndexError:
                 return
-            step(block)
+            try:
+                step(block)
+            except BaseException:
+                left.clear()  # the others need not go on
+                raise
 
     if wanted == 1:
         work()

@@ -85,7 +85,8 @@ def fold(
     with writing_sum(out, layout) as writer:
 
         def worker() -> Callable[[Block], None]:
-            files = min(FILES_AT_ONCE, max(1, _FILES // threads_or_cores(threads)))
+            at_once = min(threads_or_cores(threads), len(blocks))
+            files = min(FILES_AT_ONCE, max(1, _FILES // at_once))
             compiled = KernelSums(kernel, block, files=files) if kernel else None
             return _Folder(sources, plan, writer, block, compiled).fold
 

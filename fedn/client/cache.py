@@ -16,7 +16,7 @@ import os
 import shutil
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -83,14 +83,14 @@ class Cache:
     def make_room(self) -> None:
         """A model begins to come: delete the oldest, now that its pages will be written to (docs/performance.md)."""
         with self._sweeping:
-            keep_newest(self.root / "models", KEEP_MODELS, besides=list(self._used))
+            keep_newest(self.root / "models", KEEP_MODELS, besides=self._used)
 
     def sweep(self) -> None:
         """Keep the newest packages."""
         if not self._sweeping.acquire(blocking=False):
             return  # another client is at it
         try:
-            keep_newest(self.root / "packages", KEEP_PACKAGES, besides=list(self._used))
+            keep_newest(self.root / "packages", KEEP_PACKAGES, besides=self._used)
         finally:
             self._sweeping.release()
 
@@ -102,8 +102,8 @@ def drop_broken(blobs: Iterable[Path]) -> None:
             path.unlink()
 
 
-def keep_newest(folder: Path, count: int, *, besides: Iterable[str] = ()) -> None:
-    """Delete all but the `count` newest things, and those in `besides`.
+def keep_newest(folder: Path, count: int, *, besides: Container[str] = ()) -> None:
+    """Delete all but the `count` newest things, and those in `besides`, each looked for right before it would go.
 
     What belongs to one thing goes together: ``<digest>``, ``<digest>.tar`` and what is on its way to either.
     """
@@ -112,9 +112,8 @@ def keep_newest(folder: Path, count: int, *, besides: Iterable[str] = ()) -> Non
         things.setdefault(path.name.lstrip(".").partition(".")[0], []).append(path)
     if len(things) <= count:
         return
-    kept = set(besides)
     for thing in sorted(things, key=lambda name: max(map(changed, things[name])), reverse=True)[count:]:
-        if thing not in kept:
+        if thing not in besides:
             for path in things[thing]:
                 remove(path)
 

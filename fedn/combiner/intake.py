@@ -21,6 +21,7 @@ from fedn.combiner.rounds import Rounds
 from fedn.combiner.tools import Tools
 from fedn.errors import (
     BadInput,
+    DiskFull,
     DuplicateUpdate,
     FednError,
     ModelTooLarge,
@@ -97,7 +98,9 @@ class Intake:
                         self._fail(round_, result)
                 case _:
                     raise OutputInvalid("the result carries no outcome")
-        except (Unavailable, NotFound):
+        except (Unavailable, NotFound) as told:
+            if isinstance(told, DiskFull):
+                await to_the_end(self._tools.shelf.make_room)
             raise  # it says nothing about the result, which the client sends again; and what it uploaded, if need be
         except FednError as error:
             await self._count(result, error)

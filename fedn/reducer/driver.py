@@ -39,6 +39,7 @@ from fedn.reducer.plan import Plan
 from fedn.reducer.predicting import Predicting
 from fedn.reducer.round import RoundRun
 from fedn.reducer.session_config import SessionConfig
+from fedn.wire.threads import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,10 @@ class Driver:
             said = f"prediction {prediction_id} runs first"
             note = functools.partial(self._desk.sessions.set_status, may_write=self._may_write)
             await self._stores.do_at_last(note, session["_id"], "waiting", said)
-        await Predicting(self._desk, self._network, term=self._term, fresh=self._fresh).run(prediction_id)
+        try:
+            await Predicting(self._desk, self._network, term=self._term, fresh=self._fresh).run(prediction_id)
+        finally:
+            await to_the_end(self._desk.make_room)
 
     async def _run(self, session: dict[str, Any]) -> None:
         """One session to its end; whatever goes wrong becomes its status, with code and reason."""
@@ -105,6 +109,8 @@ class Driver:
         else:
             await self._end(session_id, "finished")
             log.info("session %s finished", session_id)
+        finally:
+            await to_the_end(self._desk.make_room)  # no next round's sums come in the place of the last one's
 
     async def _end(self, session_id: str, status: str, error: FednError | None = None) -> None:
         code, reason = ("", "") if error is None else (error.code, error.reason)

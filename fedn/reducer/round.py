@@ -279,16 +279,11 @@ class RoundRun:
         """
         close = self._stores.do_at_last(self._close_document, status, began, outcomes, **more)
         if status == "committed":
-            await all_done(close, self._tell_end(committed=True), to_the_end(lambda: self._tidy(more["model"])))
+            keep = {more["model"], self._plan.package}
+            await all_done(close, self._tell_end(committed=True), to_the_end(lambda: self._desk.tidy(keep)))
         else:
             await close
             await self._tell_end(committed=False)
-
-    def _tidy(self, model: str) -> None:
-        """Keep the newest model; what else there is makes room for the next round's sums, if there is one."""
-        self._desk.tidy({model, self._plan.package})
-        if not self._plan.is_followed:
-            self._desk.make_room()
 
     def _close_document(self, status: str, began: float, outcomes: Outcomes, **more: Any) -> None:
         final = {"status": status, "seconds": time.monotonic() - began, "ended": time.time()}

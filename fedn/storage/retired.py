@@ -27,7 +27,10 @@ class Retired:
             leftover.unlink()
 
     def take(self, path: Path) -> None:
-        """Move this file here, if it is still there; it has no name that anybody knows from now on."""
+        """Move this file here, if it is still there; it has no name that anybody knows from now on.
+
+        Where it cannot be moved it is deleted at once.
+        """
         try:
             size = path.stat().st_size
             if size <= SMALL_BYTES:
@@ -35,6 +38,9 @@ class Retired:
                 return
             moved = path.rename(self._folder / str(next(self._numbers)))
         except FileNotFoundError:
+            return
+        except OSError:  # another file system, or no room for a name
+            path.unlink(missing_ok=True)
             return
         self._waiting.append((moved, size))
 

@@ -183,6 +183,7 @@ class BlobService(blobs_pb2_grpc.BlobsServicer):
         except OSError as error:
             log.exception("cannot store %s", start.digest)
             kind = DiskFull if no_room(error) else Unavailable
+            await to_the_end(lambda: self._shelf.make_room(start.size))
             raise kind(f"the blob cannot be stored: {error.strerror}") from error
         except FolderUnusable as error:
             log.exception("cannot store %s", start.digest)

@@ -18,6 +18,7 @@ from fedn.wire.threads import to_the_end
 
 _READ_BYTES = 4 * 1024 * 1024
 _SMALL_BYTES = 1024 * 1024  # a blob up to this size is not worth a thread of its own
+_NO_WAIT: int | None = getattr(os, "RWF_NOWAIT", None)
 _AHEAD = 2  # chunks that may wait for the disk while the next one arrives
 
 
@@ -145,24 +146,26 @@ async def chunks(path: Path, *, offset: int, chunk_bytes: int) -> AsyncGenerator
     """
     with path.open("rb", buffering=0) as file:
         descriptor = file.fileno()
-        left = os.fstat(descriptor).st_size - offset
-        block = memoryview(bytearray(max(0, min(chunk_bytes, left))))
-        while True:
+        end = os.fstat(descriptor).st_size
+        block = memoryview(bytearray(max(0, min(chunk_bytes, end - offset))))
+        while offset < end:
             count = _read_cached(descriptor, block, offset)
-            if count is None:
+            if not count:  # Linux 5.9 and 5.10 say 0 where a wait would bring more
                 count = await to_the_end(functools.partial(_read, descriptor, block, offset))
-            if count == 0:
+            if not count:
                 return
             yield block[:count]
             offset += count
 
 
-def _read_cached(descriptor: int, block: memoryview, offset: int) -> int | None:
-    """How many bytes came without a wait; None when there are none, or where that cannot be said."""
+def _read_cached(descriptor: int, block: memoryview, offset: int) -> int:
+    """How many bytes came without a wait; 0 also where that cannot be said."""
+    if _NO_WAIT is None:
+        return 0
     try:
-        return os.preadv(descriptor, [block], offset, os.RWF_NOWAIT)
-    except OSError:  # also BlockingIOError
-        return None
+        return os.preadv(descriptor, [block], offset, _NO_WAIT)
+    except (OSError, NotImplementedError):  # not in the cache; or of a kernel or a Python that is too old for it
+        return 0
 
 
 def _read(descriptor: int, block: memoryview, offset: int) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from fedn.combiner.phases import with_room
+from fedn.combiner.round import Order, Round
 from fedn.config import ReducerSettings
 from fedn.reducer.desk import Desk
 from fedn.storage.retired import SMALL_BYTES, Retired
@@ -43,6 +47,17 @@ def test_a_small_file_is_gone_at_once_and_one_that_is_gone_is_fine(tmp_path: Pat
     retired.take(tmp_path / "small")
     assert sizes(tmp_path / "retired") == []
     assert not (tmp_path / "small").exists()
+
+
+def test_what_cannot_be_moved_is_deleted_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A combiner's scratch folder may be on another disk than its blobs."""
+
+    def rename(_: Path, __: Path) -> Path:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "rename", rename)
+    Retired(tmp_path / "retired").take(file_of(tmp_path / "old", LARGE))
+    assert not (tmp_path / "old").exists()
 
 
 def test_what_a_dead_process_left_is_deleted(tmp_path: Path) -> None:
@@ -86,6 +101,25 @@ async def test_updates_of_the_last_round_stay_until_those_of_the_next_come(tmp_p
         await hands[0].command()
         await hands[0].task()
         assert sizes(retired) == []
+
+
+async def test_a_phase_that_finds_the_disk_full_goes_on_in_the_room_of_what_was_retired(tmp_path: Path) -> None:
+    async with table(tmp_path) as laid:
+        tools = laid.combiner.rounds._tools
+        tools.shelf._retired.take(file_of(tmp_path / "old", LARGE))
+
+        class Writes:
+            name = "fold"
+
+            def __init__(self) -> None:
+                self.tools = tools
+
+            async def run(self) -> None:
+                if sizes(tmp_path / "combiner" / "blobs" / "retired"):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+        order = Order("r1", "s", 1, "train", 1, "m", 1, "p", 1, {}, 5.0, 0, "{}")
+        await with_room(Writes(), Round(order))
 
 
 def test_a_reducer_s_scratch_files_stay_until_the_next_sums_come(tmp_path: Path) -> None:

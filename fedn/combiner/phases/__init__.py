@@ -22,8 +22,10 @@ import logging
 from typing import Protocol
 
 from fedn.combiner.round import Round
+from fedn.combiner.tools import Tools
 from fedn.errors import DiskFull, FednError, no_room
 from fedn.wire.backoff import delays
+from fedn.wire.threads import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Phase(Protocol):
     """One step of a round."""
 
     name: str
+    tools: Tools
 
     async def run(self) -> Phase | None:
         """Do the phase's work; return the next phase, or None at the end."""
@@ -47,6 +50,7 @@ async def with_room(phase: Phase, round_: Round) -> Phase | None:
             return await phase.run()
         except (OSError, DiskFull) as told:
             error = of_our_disk(told)
+        await to_the_end(phase.tools.shelf.make_room)
         if until is None:
             until = clock() + round_.order.round_timeout_s
             log.warning("round %s waits in %s: %s", round_.order.round_id, phase.name, error)
