@@ -50,8 +50,8 @@ gpu: .venv/.dev ## the tests that need a GPU; no part of `make test`
 soak: .venv/.dev ## 500 rounds while every 5 s a process is killed, ended or frozen (15 minutes)
 	@$(BIN)/python -m test.faults.soak
 
-bench: .venv/.dev ## run the benchmarks into bench/results and docs/benchmarks.md
-	@$(BIN)/python -m bench --keep; status=$$?; $(BIN)/python -m bench.report && exit $$status
+bench: .venv/.dev ## run all benchmarks, and the peers, into bench/results and docs/benchmarks.md (an hour, 42 GB of disk)
+	@$(BIN)/python -m bench --peers --full --keep; status=$$?; $(BIN)/python -m bench.report && exit $$status
 
 proto: .venv/.dev ## generate fedn/wire/v1 from proto/fedn/v1
 	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python -m grpc_tools.protoc -Ifedn/wire/v1=proto/fedn/v1 --python_out=. --grpc_python_out=. \

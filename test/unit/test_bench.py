@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import math
 from collections.abc import Callable
@@ -142,8 +143,23 @@ FIGURES = [
 
 
 def measure(monkeypatch: pytest.MonkeyPatch, work: Callable[[str], list[Figure]], *arguments: str) -> Result:
-    monkeypatch.setattr(command, "run", work)
+    monkeypatch.setattr(command, "run", lambda name, **_: work(name))
     return CliRunner().invoke(command.main, arguments)
+
+
+def test_a_benchmark_is_told_the_switches_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, known in (("grid", {"full": True}), ("round", {"peers": False}), ("fold", {})):
+        signature = inspect.signature(importlib.import_module(f"bench.{name}").run)
+        told: list[dict[str, bool]] = []
+
+        def work(told: list[dict[str, bool]] = told, **switches: bool) -> list[Figure]:
+            told.append(switches)
+            return []
+
+        monkeypatch.setattr(work, "__signature__", signature, raising=False)
+        monkeypatch.setattr(f"bench.{name}.run", work)
+        command.run(name, full=True, peers=False)
+        assert told == [known]
 
 
 def test_the_command_prints_a_table_and_fails_when_a_bar_is_missed(
