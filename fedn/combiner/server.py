@@ -72,18 +72,14 @@ def reachable_name(host: str) -> str:
     return socket.gethostname() if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
 
 
-def kernel_of(settings: CombinerSettings) -> Kernel | None:
-    """What folds, and the log says it; None is numpy."""
+def kernel_of(settings: CombinerSettings) -> tuple[Kernel | None, str]:
+    """What folds, None for numpy, and that in words."""
     if settings.kernel == "numpy":
-        log.info("models are folded with numpy, as the settings say")
-        return None
+        return None, "numpy, as the settings say"
     try:
-        kernel = agreement.load()
+        return agreement.load(), "the compiled kernel"
     except ImportError as error:
-        log.info("models are folded with numpy: there is no compiled kernel (%s)", error)
-        return None
-    log.info("models are folded with the compiled kernel")
-    return kernel
+        return None, f"numpy: there is no compiled kernel ({error})"
 
 
 class Combiner:
@@ -104,6 +100,7 @@ class Combiner:
             if anew:
                 self.shelf.drop_unsound(journal.updates())
         self.roster = Roster(clock)
+        kernel, self._folds_with = kernel_of(settings)
         tools = Tools(
             roster=self.roster,
             shelf=self.shelf,
@@ -112,7 +109,7 @@ class Combiner:
             clock=clock,
             reconnect_grace_s=settings.reconnect_grace_s,
             threads=settings.threads,
-            kernel=kernel_of(settings),
+            kernel=kernel,
         )
         self.rounds = Rounds(tools, term=journal.highest_term())
         self._intake = Intake(tools, self.rounds, max_model_bytes=settings.max_model_bytes)
@@ -154,6 +151,7 @@ class Combiner:
         self.port = await listen(self._server, settings.host, settings.port)
         self._watching = asyncio.create_task(heartbeats.watch())
         log.info("combiner %s listens on %s:%d", self.name, settings.host, self.port)
+        log.info("models are folded with %s", self._folds_with)
 
     @property
     def address(self) -> str:

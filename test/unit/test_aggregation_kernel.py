@@ -25,6 +25,7 @@ from fedn.config import CombinerSettings
 from fedn.errors import ModelInvalid
 from fedn.model.safetensors import open_model, write_model
 from fedn.model.schema import DTYPES
+from test.unit.combiner_bench import table
 
 ROOT = Path(__file__).parents[2]
 SPREADS = {"ordinary": (-6, 0), "wide": (-60, 40), "widest": (-148, 120), "subnormal": (-149, -127)}
@@ -140,17 +141,20 @@ def test_a_kernel_whose_sums_are_not_numpys_is_not_used(monkeypatch: pytest.Monk
         load()
 
 
-def test_a_combiner_says_what_it_folds_with(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    assert kernel_of(CombinerSettings(kernel="numpy")) is None
-    assert "folded with numpy, as the settings say" in caplog.text
+async def test_a_combiner_says_what_it_folds_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert kernel_of(CombinerSettings(kernel="numpy")) == (None, "numpy, as the settings say")
     monkeypatch.setattr(agreement, "load", lambda: Kernel(Path("/nowhere/libkernel.so")))
-    assert kernel_of(CombinerSettings()) is None
-    assert "folded with numpy: there is no compiled kernel (/nowhere/libkernel.so" in caplog.text
+    kernel, said = kernel_of(CombinerSettings())
+    assert kernel is None
+    assert said.startswith("numpy: there is no compiled kernel (/nowhere/libkernel.so")
     some = Inexact(Path())
     monkeypatch.setattr(agreement, "load", lambda: some)
-    assert kernel_of(CombinerSettings()) is some
-    assert "folded with the compiled kernel" in caplog.text
+    assert kernel_of(CombinerSettings()) == (some, "the compiled kernel")
+    caplog.set_level(logging.INFO)
+    async with table(tmp_path):
+        assert "models are folded with the compiled kernel" in caplog.text
 
 
 # ── how it is built ──────────────────────────────────────────────────────────────────────────────
