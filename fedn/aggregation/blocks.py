@@ -166,9 +166,10 @@ def write_exactly(descriptor: int, data: npt.NDArray[np.uint8], offset: int) -> 
         done += os.pwrite(descriptor, view[done:], offset + done)
 
 
-def threads_or_cores(threads: int | None) -> int:
-    """How many threads: one per usable core if None."""
-    return threads if threads is not None else len(os.sched_getaffinity(0))
+def threads_for(blocks: Sequence[Block], threads: int | None) -> int:
+    """How many threads work on the blocks: one per usable core if None, and no more than there are blocks."""
+    wanted = threads if threads is not None else len(os.sched_getaffinity(0))
+    return max(1, min(wanted, len(blocks)))
 
 
 def for_each(blocks: Sequence[Block], worker: Callable[[], Callable[[Block], None]], *, threads: int | None) -> None:
@@ -177,8 +178,7 @@ def for_each(blocks: Sequence[Block], worker: Callable[[], Callable[[Block], Non
     A thread takes the next block when it is done with one, so none waits for another that the machine holds up.
     ``threads`` is one per usable core if None. The first exception is raised when all threads have ended.
     """
-    wanted = max(1, min(threads_or_cores(threads), len(blocks)))
-
+    wanted = threads_for(blocks, threads)
     left = deque(blocks)
 
     def work() -> None:

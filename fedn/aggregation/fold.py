@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each, threads_or_cores
+from fedn.aggregation.blocks import BLOCK, Block, Layout, Source, for_each, threads_for
 from fedn.aggregation.exact import Accumulator, Expansion
 from fedn.aggregation.kernel import FILES_AT_ONCE, Kernel, KernelSums, Piece
 from fedn.aggregation.plan import Plan
@@ -85,8 +85,7 @@ def fold(
     with writing_sum(out, layout) as writer:
 
         def worker() -> Callable[[Block], None]:
-            at_once = min(threads_or_cores(threads), len(blocks))
-            files = min(FILES_AT_ONCE, max(1, _FILES // at_once))
+            files = min(FILES_AT_ONCE, max(1, _FILES // threads_for(blocks, threads)))
             compiled = KernelSums(kernel, block, files=files) if kernel else None
             return _Folder(sources, plan, writer, block, compiled).fold
 
